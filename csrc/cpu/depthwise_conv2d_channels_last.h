@@ -60,6 +60,24 @@ void transpose_weight(const T* weight, bool flip, A* to, int64_t taps, int64_t c
   }
 }
 
+// Adds kernel row i to a strip of outputs whose first input column is ix. kInside: no column lies outside the image.
+template <typename T, int K, int S, bool kInside>
+FRNET_HD void add_kernel_row(const T* row, const accumulator_t<T>* w, int64_t pitch, int64_t channels, int64_t ix,
+                             int64_t width, Vec<accumulator_t<T>>* sum) {
+  using A = accumulator_t<T>;
+  Vec<A> wk[K];
+  for (int k = 0; k < K; ++k) wk[k] = load(w + k * pitch);
+#pragma GCC unroll 16
+  for (int col = 0; col < (kStrip - 1) * S + K; ++col) {
+    if (!kInside && (ix + col < 0 || ix + col >= width)) continue;
+    const Vec<A> value = load(row + col * channels);
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k) {
+      if (col >= k && (col - k) % S == 0 && (col - k) / S < kStrip) sum[(col - k) / S] += wk[k] * value;
+    }
+  }
+}
+
 // One output row of one vector of channels. w points at this vector's transposed weights, x at its channels in
 // the image's first pixel. K = 0: any kernel.
 template <typename T, int K, int S>
@@ -67,28 +85,32 @@ FRNET_HD void forward_row(const T* x, const accumulator_t<T>* w, int64_t pitch, 
                           const Shape& s, int64_t oy, int64_t count) {
   using A = accumulator_t<T>;
   const int64_t iy = oy * s.stride_h - s.padding_h;
-  const auto ky = math::valid_taps(iy, s.in_height, s.kernel_h, s.dilation_h);
+  const auto ky = K > 0 ? math::IndexRange<int64_t>{max(0, -iy), min(K, s.in_height - iy)}
+                        : math::valid_taps(iy, s.in_height, s.kernel_h, s.dilation_h);
   int64_t ox = 0;
   if constexpr (K > 0) {
     if (count == kLanes<A>) {
-      constexpr int kColumns = (kStrip - 1) * S + K;
+      const int64_t row_stride = s.in_width * s.channels;
       for (; ox + kStrip <= s.out_width; ox += kStrip) {
         const int64_t ix = ox * S - s.padding_w;
+        const T* from = x + (iy * s.in_width + ix) * s.channels;
         Vec<A> sum[kStrip];
         for (int t = 0; t < kStrip; ++t) sum[t] = bias;
-        for (int64_t i = ky.begin; i < ky.end; ++i) {
-          const T* row = x + ((iy + i) * s.in_width + ix) * s.channels;
-          Vec<A> wk[K];
-          for (int k = 0; k < K; ++k) wk[k] = load(w + (i * K + k) * pitch);
-          const bool inside = ix >= 0 && ix + kColumns <= s.in_width;
-#pragma GCC unroll 16
-          for (int col = 0; col < kColumns; ++col) {
-            if (!inside && (ix + col < 0 || ix + col >= s.in_width)) continue;
-            const Vec<A> value = load(row + col * s.channels);
+        if (ix < 0 || ix + (kStrip - 1) * S + K > s.in_width) {
+          for (int64_t i = ky.begin; i < ky.end; ++i) {
+            add_kernel_row<T, K, S, false>(from + i * row_stride, w + i * K * pitch, pitch, s.channels, ix,
+                                           s.in_width, sum);
+          }
+        } else if (ky.begin == 0 && ky.end == K) {
 #pragma GCC unroll 8
-            for (int k = 0; k < K; ++k) {
-              if (col - k >= 0 && (col - k) % S == 0 && (col - k) / S < kStrip) sum[(col - k) / S] += wk[k] * value;
-            }
+          for (int i = 0; i < K; ++i) {
+            add_kernel_row<T, K, S, true>(from + i * row_stride, w + i * K * pitch, pitch, s.channels, ix,
+                                          s.in_width, sum);
+          }
+        } else {
+          for (int64_t i = ky.begin; i < ky.end; ++i) {
+            add_kernel_row<T, K, S, true>(from + i * row_stride, w + i * K * pitch, pitch, s.channels, ix,
+                                          s.in_width, sum);
           }
         }
         for (int t = 0; t < kStrip; ++t) store(y + (oy * s.out_width + ox + t) * s.channels, sum[t]);

@@ -16,6 +16,7 @@ using Shape = DepthwiseConv2dShape;
 
 // Both transposed images of one group; a 20x20 plane in and out still fits.
 inline constexpr int64_t kGroupBytes = 64 * 1024;
+inline constexpr int64_t kMaxPixels = kGroupBytes / kVectorBytes;
 // Kernels with more taps are left to the window.
 inline constexpr int64_t kMaxTaps = 49;
 inline constexpr int64_t kOutputsPerThread = 8192;
@@ -32,66 +33,59 @@ bool suits(const Shape& s) {
          pixels * kVectorBytes <= kGroupBytes;
 }
 
-// One bit of the two indices of a square matrix, exchanged: what goes to the row without and with that bit.
-template <int kLanes, int kBit>
-struct ExchangeLow {
-  static constexpr int lane(int i) { return i & kBit ? kLanes + (i ^ kBit) : i; }
-};
-template <int kLanes, int kBit>
-struct ExchangeHigh {
-  static constexpr int lane(int i) { return i & kBit ? kLanes + i : i ^ kBit; }
-};
+// Where each pixel of a plane lies in a transposed image whose rows are row_pixels apart.
+struct PixelOffsets {
+  int32_t offset[kMaxPixels];
 
-// rows[i][l] <-> rows[l][i].
-template <typename A, int kBit = 1>
-FRNET_HD void transpose(Vec<A>* rows) {
-  constexpr int kL = kLanes<A>;
-  if constexpr (kBit < kL) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kL; ++i) {
-      if (i & kBit) continue;
-      const Vec<A> a = rows[i], b = rows[i | kBit];
-      rows[i] = shuffle<ExchangeLow<kL, kBit>>(a, b);
-      rows[i | kBit] = shuffle<ExchangeHigh<kL, kBit>>(a, b);
+  PixelOffsets(int64_t height, int64_t width, int64_t row_pixels, int64_t lanes) {
+    for (int64_t i = 0; i < height * width; ++i) {
+      offset[i] = static_cast<int32_t>((i / width * row_pixels + i % width) * lanes);
     }
-    transpose<A, 2 * kBit>(rows);
   }
-}
+};
 
-// to[row][col][lane] = from[lane][row][col] for count planes of height x width; the rows of `to` are row_pixels apart.
-// Lanes past count are zero.
+// to[offset of pixel][lane] = from[lane][pixel] for count planes; lanes past count are zero. A whole block of a whole
+// group stays in registers.
 template <typename T, typename A = accumulator_t<T>>
-void gather_planes(const T* from, int64_t count, int64_t height, int64_t width, int64_t row_pixels, A* to) {
+void gather_planes(const T* from, int64_t count, int64_t pixels, const PixelOffsets& offsets, A* to) {
   constexpr int64_t kL = kLanes<A>;
-  const int64_t pixels = height * width;
-  int64_t row = 0, col = 0;
   for (int64_t start = 0; start < pixels; start += kL) {
     const int64_t valid = min(kL, pixels - start);
+    const int32_t* offset = offsets.offset + start;
     Vec<A> rows[kL];
-    for (int64_t p = 0; p < kL; ++p) {
-      rows[p] = p >= count ? Vec<A>{} : channels_last::load_channels(from + p * pixels + start, valid);
-    }
-    transpose<A>(rows);
-    for (int64_t i = 0; i < valid; ++i) {
-      store(to + (row * row_pixels + col) * kL, rows[i]);
-      if (++col == width) {
-        col = 0;
-        ++row;
+    if (valid == kL && count == kL) {
+#pragma GCC unroll 16
+      for (int64_t p = 0; p < kL; ++p) rows[p] = load(from + p * pixels + start);
+      transpose<A>(rows);
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kL; ++i) store(to + offset[i], rows[i]);
+    } else {
+      for (int64_t p = 0; p < kL; ++p) {
+        rows[p] = p < count ? load_partial(from + p * pixels + start, valid) : Vec<A>{};
       }
+      transpose<A>(rows);
+      for (int64_t i = 0; i < valid; ++i) store(to + offset[i], rows[i]);
     }
   }
 }
 
+// The way back, from an image without padding.
 template <typename T, typename A = accumulator_t<T>>
 void scatter_planes(const A* from, int64_t count, int64_t pixels, T* to) {
   constexpr int64_t kL = kLanes<A>;
   for (int64_t start = 0; start < pixels; start += kL) {
-    const int64_t first = pixels < kL ? 0 : min(start, pixels - kL);  // the last block ends with the plane
+    const int64_t valid = min(kL, pixels - start);
     Vec<A> rows[kL];
-    for (int64_t i = 0; i < kL; ++i) rows[i] = i < pixels ? load(from + (first + i) * kL) : Vec<A>{};
-    transpose<A>(rows);
-    for (int64_t p = 0; p < count; ++p) {
-      channels_last::store_channels(to + p * pixels + first, rows[p], min(kL, pixels));
+    if (valid == kL && count == kL) {
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kL; ++i) rows[i] = load(from + (start + i) * kL);
+      transpose<A>(rows);
+#pragma GCC unroll 16
+      for (int64_t p = 0; p < kL; ++p) store(to + p * pixels + start, rows[p]);
+    } else {
+      for (int64_t i = 0; i < kL; ++i) rows[i] = i < valid ? load(from + (start + i) * kL) : Vec<A>{};
+      transpose<A>(rows);
+      for (int64_t p = 0; p < count; ++p) store_partial(to + p * pixels + start, rows[p], valid);
     }
   }
 }
@@ -162,11 +156,11 @@ void forward_square(const T* x, const T* weight, const T* bias, bool flip, T* y,
   using A = accumulator_t<T>;
   constexpr int64_t kL = kLanes<A>;
   const Group<A> group(s);
+  const PixelOffsets offsets(s.in_height, s.in_width, group.shape.in_width, kL);
   const int64_t in = s.in_height * s.in_width, out = s.out_height * s.out_width;
   for_groups(weight, flip, s, parallel, [&](int64_t c, int64_t count, int64_t n, const A* w, A* buffer) {
     A* results = buffer + group.padded_pixels * kL;
-    gather_planes(x + (n * s.channels + c) * in, count, s.in_height, s.in_width, group.shape.in_width,
-                  buffer + group.origin());
+    gather_planes(x + (n * s.channels + c) * in, count, in, offsets, buffer + group.origin());
     const Vec<A> b = bias == nullptr ? Vec<A>{} : load_partial(bias + c, count);
     for (int64_t oy = 0; oy < s.out_height; ++oy) {
       channels_last::forward_row<A, K, S>(buffer, w, kL, b, results, group.shape, oy, kL);
@@ -195,9 +189,10 @@ void backward_input(const T* grad_y, const T* weight, T* grad_x, const Shape& s,
   constexpr int64_t kL = kLanes<A>;
   const Shape one = one_vector<A>(s);
   const int64_t in = s.in_height * s.in_width, out = s.out_height * s.out_width;
+  const PixelOffsets offsets(1, max(in, out), 0, kL);  // one after the other
   for_groups(weight, false, s, parallel, [&](int64_t c, int64_t count, int64_t n, const A* w, A* buffer) {
     A* results = buffer + out * kL;
-    gather_planes(grad_y + (n * s.channels + c) * out, count, s.out_height, s.out_width, s.out_width, buffer);
+    gather_planes(grad_y + (n * s.channels + c) * out, count, out, offsets, buffer);
     for (int64_t iy = 0; iy < s.in_height; ++iy) {
       channels_last::backward_input_row<A>(buffer, w, kL, results, one, iy, kL);
     }
@@ -213,6 +208,7 @@ void backward_weight_partials(const T* grad_y, const T* x, double* partials, con
   constexpr int64_t kL = kLanes<A>;
   const Shape one = one_vector<A>(s);
   const int64_t in = s.in_height * s.in_width, out = s.out_height * s.out_width;
+  const PixelOffsets offsets(1, max(in, out), 0, kL);  // one after the other
   const int64_t taps = s.kernel_h * s.kernel_w;
   const int64_t groups = math::ceil_div(s.channels, kL);
   const int64_t chunks = math::ceil_div(s.batch, kImagesPerPartial);
@@ -228,8 +224,8 @@ void backward_weight_partials(const T* grad_y, const T* x, double* partials, con
       zero(sums, (taps + 1) * kL);
       for (int64_t n = first; n < last; ++n) {
         A* grad = buffer + in * kL;
-        gather_planes(x + (n * s.channels + c) * in, count, s.in_height, s.in_width, s.in_width, buffer);
-        gather_planes(grad_y + (n * s.channels + c) * out, count, s.out_height, s.out_width, s.out_width, grad);
+        gather_planes(x + (n * s.channels + c) * in, count, in, offsets, buffer);
+        gather_planes(grad_y + (n * s.channels + c) * out, count, out, offsets, grad);
         channels_last::backward_weight_image(grad, buffer, sums, kL, one, kL);
       }
       channels_last::store_sums(sums, kL, count, taps, partials + (item / groups * s.channels + c) * (taps + 1));

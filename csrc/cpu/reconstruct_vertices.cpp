@@ -42,12 +42,20 @@ void pack_tile(const T* mean, const T* basis, int64_t first, int64_t count, int6
   for (int64_t axis = 0; axis < 3; ++axis) {
     for (int64_t v = 0; v < kL; ++v) to[axis * kL + v] = v < count ? mean[3 * (first + v) + axis] : T(0);
     const T* rows = basis + (3 * first + axis) * coefficients;
-    for (int64_t k = 0; k < coefficients; ++k) {
-      T* out = to + ((1 + k) * 3 + axis) * kL;
-      if (count == kL) {
-        for (int64_t v = 0; v < kL; ++v) out[v] = rows[3 * v * coefficients + k];
-      } else {
-        for (int64_t v = 0; v < kL; ++v) out[v] = v < count ? rows[3 * v * coefficients + k] : T(0);
+    T* out = to + (3 + axis) * kL;
+    if (count == kL && coefficients >= kL) {
+      for (int64_t start = 0; start < coefficients; start += kL) {
+        const int64_t k = min(start, coefficients - kL);  // the last block ends with the coefficients
+        Vec<T> block[kL];
+#pragma GCC unroll 16
+        for (int64_t v = 0; v < kL; ++v) block[v] = load(rows + 3 * v * coefficients + k);
+        transpose<T>(block);
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < kL; ++i) store(out + (k + i) * 3 * kL, block[i]);
+      }
+    } else {
+      for (int64_t k = 0; k < coefficients; ++k) {
+        for (int64_t v = 0; v < kL; ++v) out[k * 3 * kL + v] = v < count ? rows[3 * v * coefficients + k] : T(0);
       }
     }
   }

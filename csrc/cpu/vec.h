@@ -45,18 +45,22 @@ using Vec = typename VecOf<A>::type;
 template <typename A>
 inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(A));
 
+// The bits of a vector of float, and of a vector of a 16-bit type with as many lanes.
+typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+typedef uint16_t HalfWords __attribute__((vector_size(kVectorBytes / 2)));
+
 // Loads one vector, widening 16-bit storage types.
 template <typename T, typename A = accumulator_t<T>>
 FRNET_HD Vec<A> load(const T* from) {
-  Vec<A> value;
   if constexpr (sizeof(T) == sizeof(A)) {
+    Vec<A> value;
     __builtin_memcpy(&value, from, sizeof value);
+    return value;
   } else {
-    alignas(kVectorBytes) A widened[kLanes<A>];
-    for (int i = 0; i < kLanes<A>; ++i) widened[i] = math::widen(from[i]);
-    __builtin_memcpy(&value, widened, sizeof value);
+    HalfWords bits;
+    __builtin_memcpy(&bits, from, sizeof bits);
+    return math::widen_bits<Vec<A>>(T{}, __builtin_convertvector(bits, Words));
   }
-  return value;
 }
 
 template <typename T, typename A = accumulator_t<T>>
@@ -64,9 +68,8 @@ FRNET_HD void store(T* to, Vec<A> value) {
   if constexpr (sizeof(T) == sizeof(A)) {
     __builtin_memcpy(to, &value, sizeof value);
   } else {
-    alignas(kVectorBytes) A widened[kLanes<A>];
-    __builtin_memcpy(widened, &value, sizeof value);
-    for (int i = 0; i < kLanes<A>; ++i) to[i] = math::narrow<T>(widened[i]);
+    const HalfWords bits = __builtin_convertvector(math::narrow_bits<Words>(T{}, value), HalfWords);
+    __builtin_memcpy(to, &bits, sizeof bits);
   }
 }
 
@@ -119,6 +122,32 @@ FRNET_HD A horizontal_sum(Vec<A> value) {
     return value[0];
   } else {
     return horizontal_sum<A, kHalf / 2>(value + shuffle<SwapHalves<kHalf>>(value, value));
+  }
+}
+
+// One bit of the two indices of a square matrix, exchanged: what goes to the row without and with that bit.
+template <int kLanes, int kBit>
+struct ExchangeLow {
+  static constexpr int lane(int i) { return i & kBit ? kLanes + (i ^ kBit) : i; }
+};
+template <int kLanes, int kBit>
+struct ExchangeHigh {
+  static constexpr int lane(int i) { return i & kBit ? kLanes + i : i ^ kBit; }
+};
+
+// rows[i][l] <-> rows[l][i].
+template <typename A, int kBit = 1>
+FRNET_HD void transpose(Vec<A>* rows) {
+  constexpr int kL = kLanes<A>;
+  if constexpr (kBit < kL) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kL; ++i) {
+      if (i & kBit) continue;
+      const Vec<A> a = rows[i], b = rows[i | kBit];
+      rows[i] = shuffle<ExchangeLow<kL, kBit>>(a, b);
+      rows[i | kBit] = shuffle<ExchangeHigh<kL, kBit>>(a, b);
+    }
+    transpose<A, 2 * kBit>(rows);
   }
 }
 

@@ -7,7 +7,7 @@ import torch
 from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.autocast import register_autocast
 from frnet.ops.checks import check_device, check_dtype, check_pair, check_tensor
-from frnet.ops.device import check_built_for
+from frnet.ops.device import autocast_is_on, check_built_for
 
 __all__ = ["depthwise_conv2d"]
 
@@ -60,7 +60,9 @@ def depthwise_conv2d(
                 [6., 9.]])
     """
     stride_h, stride_w = (stride, stride) if type(stride) is int else check_pair(_OP, "stride", stride, 1)
-    padding_h, padding_w = (padding, padding) if type(padding) is int else check_pair(_OP, "padding", padding, 0)
+    padding_h, padding_w = (
+        (padding, padding) if type(padding) is int else check_pair(_OP, "padding", padding, 0)
+    )
     dilation_h, dilation_w = (
         (dilation, dilation) if type(dilation) is int else check_pair(_OP, "dilation", dilation, 1)
     )
@@ -89,13 +91,15 @@ def _check(x, weight, bias, stride_h, stride_w, padding_h, padding_w, dilation_h
             f"got {list(weight.shape)}"
         )
     # Under autocast the dtypes are brought together on the way.
-    dtypes = _DTYPES if torch.is_autocast_enabled(x.device.type) else (x.dtype,)
+    dtypes = _DTYPES if autocast_is_on(x.device) else (x.dtype,)
     check_dtype(_OP, "weight", weight, dtypes)
     check_device(_OP, "weight", weight, "x", x)
     if bias is not None:
         check_tensor(_OP, "bias", bias, "[channels]")
         if bias.shape[0] != channels:
-            raise ValueError(f"{_OP}: bias must have shape [{channels}], the channels of x, got {list(bias.shape)}")
+            raise ValueError(
+                f"{_OP}: bias must have shape [{channels}], the channels of x, got {list(bias.shape)}"
+            )
         check_dtype(_OP, "bias", bias, dtypes)
         check_device(_OP, "bias", bias, "x", x)
     kernel_h, kernel_w = weight.shape[2], weight.shape[3]
@@ -128,7 +132,10 @@ def _fake(x, weight, bias, stride_h, stride_w, padding_h, padding_w, dilation_h,
     height = _output_size(x.shape[2], weight.shape[2], stride_h, padding_h, dilation_h)
     width = _output_size(x.shape[3], weight.shape[3], stride_w, padding_w, dilation_w)
     return torch.empty(
-        (x.shape[0], x.shape[1], height, width), dtype=x.dtype, device=x.device, memory_format=_memory_format(x)
+        (x.shape[0], x.shape[1], height, width),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=_memory_format(x),
     )
 
 

@@ -9,6 +9,11 @@ import torch
 from frnet import _core
 
 
+def autocast_is_on(device: torch.device) -> bool:
+    """Whether tensors on the device are cast on their way into an op."""
+    return device.type in ("cpu", "cuda") and torch.is_autocast_enabled(device.type)
+
+
 @lru_cache(maxsize=1)
 def _has_cuda() -> bool:
     return bool(_core.build_info()["cuda"])

@@ -9,7 +9,7 @@ import torch
 from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.autocast import register_autocast
 from frnet.ops.checks import check_device, check_dtype, check_tensor
-from frnet.ops.device import check_built_for
+from frnet.ops.device import autocast_is_on, check_built_for
 
 if TYPE_CHECKING:
     from frnet.morphable import MorphableModel
@@ -76,7 +76,7 @@ def _check(params, mean, basis) -> None:
             f"{_OP}: morphable must have at most {_MAX_COEFFICIENTS} coefficients, got {basis.shape[1]}; "
             "morphable.truncate() drops the last ones"
         )
-    if not torch.is_autocast_enabled(params.device.type):
+    if not autocast_is_on(params.device):
         check_dtype(_OP, "params", params, (torch.float32, torch.float64))
         if mean.dtype != params.dtype or basis.dtype != params.dtype:
             raise TypeError(
@@ -103,14 +103,18 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad_vertices):
     if any(ctx.needs_input_grad[1:]):
-        raise NotImplementedError("reconstruct_vertices: differentiable in params alone, not in mean or basis")
+        raise NotImplementedError(
+            "reconstruct_vertices: differentiable in params alone, not in mean or basis"
+        )
     params, mean, basis = ctx.saved_tensors
     grad = torch.ops.frnet.reconstruct_vertices_backward.default(grad_vertices, params, mean, basis)
     return grad, None, None
 
 
 def _double_backward(ctx, *gradients):
-    raise NotImplementedError("reconstruct_vertices: there is no second derivative; it is differentiable once")
+    raise NotImplementedError(
+        "reconstruct_vertices: there is no second derivative; it is differentiable once"
+    )
 
 
 torch.library.register_autograd("frnet::reconstruct_vertices", _backward, setup_context=_setup_context)
