@@ -1,0 +1,41 @@
+"""From photographs to faces in 3D: detection, alignment, pictures and mesh files of the result."""
+
+from .aligner import FaceAligner, Regions
+from .detectors import Detections, Detector, HaarDetector, YuNetDetector, open_detector
+from .draw import draw_axes, draw_face, draw_faces, draw_landmarks, draw_mesh
+from .face import Face, Pose
+from .files import FileResult, align_files, expand_inputs
+from .images import ImageError, check_image, read_image
+from .mesh import face_mesh, save_mesh, vertex_colors
+from .open_morphable import open_morphable
+from .video import FaceTracker, Track, align_video
+
+__all__ = [
+    "Detections",
+    "Detector",
+    "Face",
+    "FaceAligner",
+    "FaceTracker",
+    "FileResult",
+    "HaarDetector",
+    "ImageError",
+    "Pose",
+    "Regions",
+    "Track",
+    "YuNetDetector",
+    "align_files",
+    "align_video",
+    "check_image",
+    "draw_axes",
+    "draw_face",
+    "draw_faces",
+    "draw_landmarks",
+    "draw_mesh",
+    "expand_inputs",
+    "face_mesh",
+    "open_detector",
+    "open_morphable",
+    "read_image",
+    "save_mesh",
+    "vertex_colors",
+]

@@ -1,0 +1,208 @@
+"""Faces through a video: a face found once is followed from frame to frame by its own landmarks.
+
+In the next frame the crop comes from the landmarks of this one, which costs no detection. A face counts as
+lost when that crop has shrunk below :data:`MIN_ROI_AREA` (the rule and the number are 3DDFA_V2's) or has
+left the picture. The detector looks again when a face was lost or none is followed, and every so many
+frames, to find who came in and to drop what is no longer a face.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .aligner import FaceAligner, Regions, following_roi
+from .draw import draw_faces
+from .face import Face
+from .images import Image, ImageError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+MIN_ROI_AREA = 2020.0  # square pixels
+SAME_FACE_IOU = 0.3  # overlap of two crops above which they are taken to be of one face
+_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
+
+
+@dataclass(eq=False)
+class Track:
+    """A face and the number it keeps for as long as it is followed."""
+
+    id: int
+    face: Face
+
+
+class FaceTracker:
+    """Follows faces through the frames of one video.
+
+    Args:
+        aligner: needs a detector.
+        redetect_every: frames after which the detector looks again, at least 1; 1 means every frame.
+
+    Raises:
+        ValueError: the aligner has no detector, or ``redetect_every`` is below 1.
+    """
+
+    def __init__(self, aligner: FaceAligner, redetect_every: int = 30) -> None:
+        if aligner.detector is None:
+            raise ValueError("FaceTracker: the aligner needs a detector=, such as a YuNet .onnx file")
+        if redetect_every < 1:
+            raise ValueError(f"FaceTracker: redetect_every must be >= 1, got {redetect_every}")
+        self.aligner, self.redetect_every = aligner, redetect_every
+        self._tracks: list[Track] = []
+        self._since_detection = redetect_every
+        self._next_id = 0
+
+    def __call__(self, frame: Image) -> list[Track]:
+        """Align the faces of the next frame, uint8 [height, width, 3], BGR; in the order of their ids."""
+        followed = [(track, following_roi(track.face.landmarks, frame)) for track in self._tracks]
+        kept = [(track, roi) for track, roi in followed if roi is not None and _area(roi) >= MIN_ROI_AREA]
+        lost = len(kept) < len(followed)
+        if lost or not kept or self._since_detection >= self.redetect_every:
+            return self._detect(frame, kept)
+        self._since_detection += 1
+        faces = self.aligner.fit([frame], [Regions(np.array([roi for _, roi in kept]))])[0]
+        self._tracks = [Track(track.id, face) for (track, _), face in zip(kept, faces, strict=True)]
+        return self._tracks
+
+    def _detect(self, frame: Image, kept: list[tuple[Track, NDArray[np.float64]]]) -> list[Track]:
+        """Every detected face gets the number of the followed face it overlaps most, or a new one."""
+        self._since_detection = 1
+        regions = self.aligner.locate(frame)
+        faces = self.aligner.fit([frame], [regions])[0]
+        overlap = _iou(regions.rois, np.array([roi for _, roi in kept]).reshape(-1, 4))
+        ids: dict[int, int] = {}
+        for detected, index in zip(
+            *np.unravel_index(np.argsort(-overlap, axis=None), overlap.shape), strict=True
+        ):
+            number = kept[index][0].id
+            if (
+                overlap[detected, index] > SAME_FACE_IOU
+                and detected not in ids
+                and number not in ids.values()
+            ):
+                ids[detected] = number
+        for detected in range(len(faces)):
+            if detected not in ids:
+                ids[detected] = self._next_id
+                self._next_id += 1
+        self._tracks = sorted(
+            (Track(ids[i], face) for i, face in enumerate(faces)), key=lambda track: track.id
+        )
+        return self._tracks
+
+
+def read_video(path: str | os.PathLike) -> tuple[Iterator[Image], float, int]:
+    """Frames of a video, frames per second, and the frame count its header states (0 if unknown).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageError: OpenCV cannot open it, or it has no frame.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"video {path}: {'not a file' if path.exists() else 'no such file'}")
+    capture = cv2.VideoCapture(str(path))
+    ok, first = capture.read() if capture.isOpened() else (False, None)
+    if not ok:
+        capture.release()
+        raise ImageError(f"video {path} cannot be decoded: damaged, without frames, or a codec OpenCV lacks")
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+
+    def frames() -> Iterator[Image]:
+        frame = first
+        try:
+            while frame is not None:
+                yield frame
+                frame = capture.read()[1]
+        finally:
+            capture.release()
+
+    return frames(), rate if np.isfinite(rate) and rate > 0 else 25.0, max(0, int(count))
+
+
+def align_video(
+    aligner: FaceAligner,
+    source: str | os.PathLike,
+    overlay: str | os.PathLike | None = None,
+    jsonl: str | os.PathLike | TextIO | None = None,
+    redetect_every: int = 30,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Align every frame of a video file.
+
+    Args:
+        aligner: needs a detector.
+        source: the video; rotation stated in its metadata is applied, as OpenCV does.
+        overlay: video to write, with the result drawn in; the suffix picks the format (.mp4, .avi, .mov,
+            .mkv, .webm). No sound.
+        jsonl: file or open text stream to write, one JSON object per frame: ``frame``, ``time_s``, and
+            ``faces``, each with its ``id`` and what :meth:`frnet.align.Face.to_dict` gives.
+        redetect_every: see :class:`FaceTracker`.
+        progress: called after every frame with frames done and frames in all (0 if unknown).
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        FileNotFoundError, ImageError: the video is missing or not readable.
+        ValueError: an overlay suffix without a known codec; the aligner has no detector.
+        OSError: a result cannot be written.
+    """
+    tracker = FaceTracker(aligner, redetect_every)
+    frames, rate, total = read_video(source)
+    triangles = aligner.triangles
+    writer, index = None, 0
+    with contextlib.ExitStack() as stack:
+        lines = jsonl
+        if isinstance(jsonl, (str, os.PathLike)):
+            lines = stack.enter_context(open(jsonl, "w", encoding="utf-8"))
+        for index, frame in enumerate(frames, start=1):
+            tracks = tracker(frame)
+            if lines is not None:
+                faces = [{"id": track.id, **track.face.to_dict()} for track in tracks]
+                record = {"frame": index - 1, "time_s": round((index - 1) / rate, 6), "faces": faces}
+                lines.write(json.dumps(record) + "\n")
+            if overlay is not None:
+                if writer is None:
+                    writer = _open_writer(Path(overlay), rate, frame)
+                    stack.callback(writer.release)
+                writer.write(draw_faces(frame, [track.face for track in tracks], triangles))
+            if progress is not None:
+                progress(index, total)
+    return index
+
+
+def _open_writer(path: Path, rate: float, frame: Image) -> cv2.VideoWriter:
+    codec = _CODECS.get(path.suffix.lower())
+    if codec is None:
+        raise ValueError(f"align_video: overlay {path} must end in one of {', '.join(_CODECS)}")
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter_fourcc(*codec), rate, (frame.shape[1], frame.shape[0])
+    )
+    if not writer.isOpened():
+        raise OSError(
+            f"align_video: OpenCV cannot write {path} ({codec}, {frame.shape[1]} x {frame.shape[0]})"
+        )
+    return writer
+
+
+def _area(roi: NDArray[np.float64]) -> float:
+    return float((roi[2] - roi[0]) * (roi[3] - roi[1]))
+
+
+def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of every pair of boxes, [n, m]."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = (high - low).clip(0).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
+    return common / np.maximum(areas[0][:, None] + areas[1][None] - common, 1e-12)

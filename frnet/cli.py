@@ -1,0 +1,261 @@
+"""The ``frnet`` command, a thin skin over :mod:`frnet.align`, ``frnet.evaluate`` and ``frnet.models``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from frnet.align import FaceAligner, FileResult
+    from frnet.align.outputs import ResultWriter
+
+app = typer.Typer(
+    help="3D face alignment.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+out, err = Console(), Console(stderr=True)
+
+
+def _file(help_text: str, *names: str):
+    return typer.Option(*names, exists=True, dir_okay=False, help=help_text)
+
+
+Weights = Annotated[Path, _file("Checkpoint: .pth of 3DDFA or 3DDFA_V2, or .safetensors.", "--weights", "-w")]
+Model = Annotated[
+    Path,
+    typer.Option(
+        "--model", "-m", exists=True, help="Morphable model: .safetensors, .pkl, .mat, .npz or a folder."
+    ),
+]
+Landmarks = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Folder of the landmark basis, for a grid .npz."),
+]
+WhiteningFile = Annotated[
+    Path | None, _file("Whitening .pkl; by default the one that comes with the weights.")
+]
+DetectorFile = Annotated[Path | None, _file("YuNet .onnx, or a Haar .xml on OpenCV 4.", "--detector", "-d")]
+Device = Annotated[str, typer.Option(help="Where the network runs, such as cpu or cuda.")]
+
+
+@app.command()
+def align(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, folders of images, videos.")],
+    weights: Weights,
+    model: Model,
+    detector: DetectorFile = None,
+    landmarks: Landmarks = None,
+    whitening: WhiteningFile = None,
+    passes: Annotated[int, typer.Option(min=1, help="How often the network looks at a face.")] = 2,
+    min_score: Annotated[float | None, typer.Option(help="Least score of a face; 0.8 by default.")] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder of results.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="NAME.json; without --out, lines on stdout.")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="NAME_overlay.jpg, .mp4 for a video.")] = False,
+    obj: Annotated[bool, typer.Option("--obj", help="NAME_0.obj and so on, a mesh per face.")] = False,
+    ply: Annotated[bool, typer.Option("--ply", help="NAME_0.ply and so on, a mesh per face.")] = False,
+    redetect: Annotated[int, typer.Option(min=1, help="Frames of a video between detections.")] = 30,
+    batch: Annotated[int, typer.Option(min=1, help="Images whose faces make one batch.")] = 16,
+    device: Device = "cpu",
+) -> None:
+    """Align every face in photographs or videos.
+
+    With --out and no kind of file named, JSON and overlays are written.
+
+    Exit status: 0 if every file was read, faces or not; 1 if any was not; 2 for a wrong command line.
+    """
+    from frnet.align import FaceAligner, align_files, expand_inputs, open_detector, open_morphable
+    from frnet.align.outputs import ResultWriter, Wanted
+
+    if out_dir is None and (overlay or obj or ply):
+        raise typer.BadParameter("--overlay, --obj and --ply write files: also give --out DIR")
+    if detector is None:
+        raise typer.BadParameter("faces have to be found first: give --detector FILE (a YuNet .onnx)")
+    aligner = FaceAligner(
+        weights,
+        open_morphable(model, landmarks),
+        whitening=whitening,
+        detector=open_detector(detector, min_score),
+        passes=passes,
+        device=device,
+    )
+    if (obj or ply) and not len(aligner.triangles):
+        raise typer.BadParameter(f"--obj and --ply need triangles, and {model} has none")
+    err.print(f"whitening: {escape(aligner.whitening_source)}", highlight=False, soft_wrap=True)
+    writer = None
+    if out_dir is not None:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        some = json_ or overlay or obj or ply
+        writer = ResultWriter(
+            out_dir, Wanted(json_ or not some, overlay or not some, obj, ply), aligner.triangles
+        )
+    images, videos, problems = expand_inputs(inputs)
+    for problem in problems:
+        _complain(problem)
+    failures = len(problems)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("images", total=len(images), visible=len(images) > 1)
+        for result in align_files(aligner, images, batch):
+            failures += not _finish(result, writer, json_)
+            progress.advance(task)
+        for path in videos:
+            files = writer.video_files(path) if writer else (None, sys.stdout if json_ else None)
+            tick = _ticker(progress, path.name)
+            failures += not _try(lambda p=path, f=files, t=tick: _video(aligner, p, f, redetect, t))
+    if failures:
+        raise typer.Exit(1)
+
+
+def _finish(result: FileResult, writer: ResultWriter | None, as_json: bool) -> bool:
+    """Report one image and write its results; False if it failed."""
+    if result.error is not None:
+        _complain(result.error)
+        return False
+    if not result.faces:
+        err.print(f"{escape(str(result.path))}: no face found", highlight=False, soft_wrap=True)
+    for index, face in enumerate(result.faces):
+        yaw, pitch, roll = face.pose
+        score = "" if face.score is None else f", score {face.score:.2f}"
+        text = (
+            f"{result.path}: face {index}, yaw {yaw:.1f}, pitch {pitch:.1f}, roll {roll:.1f} degrees{score}"
+        )
+        err.print(escape(text), highlight=False, soft_wrap=True)
+    if writer is not None:
+        return _try(lambda: writer.write(result.path, result.image, result.faces))
+    if as_json:
+        print(json.dumps({"image": str(result.path), "faces": [face.to_dict() for face in result.faces]}))
+    return True
+
+
+def _video(
+    aligner: FaceAligner, path: Path, files: tuple, redetect: int, tick: Callable[[int, int], None]
+) -> None:
+    from frnet.align import align_video
+
+    frames = align_video(aligner, path, *files, redetect_every=redetect, progress=tick)
+    err.print(f"{escape(str(path))}: {frames} frames", highlight=False, soft_wrap=True)
+
+
+def _ticker(progress: Progress, name: str) -> Callable[[int, int], None]:
+    task = progress.add_task(escape(name), total=None)
+    return lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="AFLW2000-3D: images and .mat files.")
+    ],
+    weights: Weights,
+    model: Model,
+    detector: DetectorFile = None,
+    landmarks: Landmarks = None,
+    whitening: WhiteningFile = None,
+    reference: Annotated[Path | None, _file("Landmarks to compare with: .npz of names, landmarks68.")] = None,
+    roi: Annotated[str, typer.Option(help="Ground-truth crop: exact or 3ddfa-compat.")] = "3ddfa-compat",
+    device: Device = "cpu",
+) -> None:
+    """NME on AFLW2000-3D: with ground-truth crops and, given a detector, with its boxes and two passes."""
+    from frnet.align import FaceAligner, open_morphable
+    from frnet.evaluate import evaluate_aflw2000, landmark_difference, list_aflw2000
+
+    if roi not in ("exact", "3ddfa-compat"):
+        raise typer.BadParameter(f"--roi must be exact or 3ddfa-compat, got {roi}")
+    samples = list_aflw2000(folder)
+    settings = {"morphable": open_morphable(model, landmarks), "whitening": whitening, "device": device}
+    aligner = FaceAligner(weights, **settings)
+    truth_roi = evaluate_aflw2000(aligner, samples, roi)
+    columns = {f"roi: {roi}": truth_roi}
+    if detector is not None:
+        two_pass = FaceAligner(weights, **settings, detector=detector, passes=2)
+        columns["detector, two passes"] = evaluate_aflw2000(two_pass, samples, "detector")
+
+    table = Table("image", "yaw", title=f"NME in percent, {len(samples)} images", show_footer=True)
+    table.columns[0].footer = "mean"
+    cells = [[sample.image.name, f"{sample.yaw:.1f}"] for sample in samples]
+    for name, result in columns.items():
+        table.add_column(name, footer=f"{100 * result.mean:.3f}", justify="right")
+        for row, value in zip(cells, result.nme, strict=True):
+            row.append(f"{100 * value:.3f}" if value == value else "no face")
+    if reference is not None:
+        difference = landmark_difference(truth_roi, reference)
+        table.add_column("off reference, px", footer=f"max {difference.max():.5f}", justify="right")
+        for row, value in zip(cells, difference, strict=True):
+            row.append(f"{value:.5f}")
+    for row in cells:
+        table.add_row(*row)
+    err.print(f"whitening: {escape(aligner.whitening_source)}", highlight=False, soft_wrap=True)
+    out.print(table)
+    for name, result in columns.items():
+        if result.missed:
+            out.print(
+                f"{name}: no face in {', '.join(result.missed)}; the mean leaves them out", markup=False
+            )
+
+
+@app.command()
+def convert(
+    src: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="Checkpoint of 3DDFA or 3DDFA_V2.")
+    ],
+    dst: Annotated[Path, typer.Argument(dir_okay=False, help="The .safetensors file to write.")],
+    whitening: WhiteningFile = None,
+    licence: Annotated[
+        str | None, typer.Option(help="What the weights may be used for, to be stored.")
+    ] = None,
+) -> None:
+    """Turn a checkpoint into safetensors, its whitening included."""
+    from frnet.models import convert as convert_checkpoint
+
+    result = convert_checkpoint(src, dst, whitening=whitening, licence=licence)
+    held = (
+        "with its whitening" if result.whitening is not None else "without whitening: none was given or found"
+    )
+    out.print(
+        f"{dst}: {result.architecture}, {result.num_params} parameters, {held}", markup=False, highlight=False
+    )
+
+
+def _complain(problem: object) -> None:
+    err.print(f"[red]error:[/red] {escape(str(problem))}", highlight=False, soft_wrap=True)
+
+
+def _try(action: Callable[[], None]) -> bool:
+    try:
+        action()
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        _complain(error)
+        return False
+    return True
+
+
+def _quiet_opencv() -> None:
+    """Errors only: OpenCV's warnings would come between the lines of the report."""
+    import cv2
+
+    error_level = 2
+    if hasattr(cv2, "setLogLevel"):  # OpenCV 4.10 has it here, 4.14 and 5 only below
+        cv2.setLogLevel(error_level)
+    else:
+        cv2.utils.logging.setLogLevel(error_level)
+
+
+def main() -> None:
+    """Entry point: an error that a user can make ends in one line and exit status 1, without a traceback."""
+    _quiet_opencv()
+    if not _try(app):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

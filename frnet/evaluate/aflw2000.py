@@ -1,0 +1,171 @@
+"""AFLW2000-3D: images with 68 landmarks in 3D, as a folder of ``.jpg`` files with ``.mat`` files beside them.
+
+Ground truth is used as it is stored, which is how the published numbers come about: it counts pixels from 1,
+so that it lies one pixel right of and below our 0-based coordinates, and crops cut by it as well.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+from frnet import geometry
+from frnet.align import Face, FaceAligner, read_image
+
+from .nme import nme
+
+ROI_RULES = ("exact", "3ddfa-compat", "detector")
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(eq=False)
+class AFLW2000Sample:
+    """Ground truth of one image.
+
+    Attributes:
+        image: the image file.
+        landmarks: float32 [68, 3], pixels counted from 1, y down.
+        yaw: degrees, as fitted (``Pose_Para``); a few values in the data set are beyond +-180.
+    """
+
+    image: Path
+    landmarks: NDArray[np.float32]
+    yaw: float
+
+    def roi(self, rule: str, width: int, height: int) -> NDArray[np.float64]:
+        """The crop that the ground truth gives.
+
+        Args:
+            rule: ``"exact"``: the box around the landmarks, enlarged as in training. ``"3ddfa-compat"``: the
+                same rounded to whole pixels and then cut off at the image border, as in 3DDFA's published
+                list ``AFLW2000-3D_crop.roi_box.npy``; for the few faces near a border it is not quite square.
+            width: of the image, in pixels.
+            height: of the image, in pixels.
+
+        Returns:
+            float64 [4]: x0, y0, x1, y1.
+
+        Raises:
+            ValueError: another rule.
+        """
+        if rule == "exact":
+            return geometry.roi_from_landmarks(self.landmarks)
+        if rule == "3ddfa-compat":
+            return geometry.clamp_roi(geometry.roi_from_landmarks_benchmark(self.landmarks), width, height)
+        raise ValueError(f"AFLW2000Sample: roi must be 'exact' or '3ddfa-compat', got {rule!r}")
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """What :func:`evaluate_aflw2000` measured.
+
+    Attributes:
+        names: file names of the images, n of them.
+        nme: float64 [n], fractions; NaN where no face was found.
+        yaw: float64 [n], degrees.
+        faces: the face that was compared, per image; None where none was found.
+    """
+
+    names: list[str]
+    nme: NDArray[np.float64]
+    yaw: NDArray[np.float64]
+    faces: list[Face | None]
+
+    @property
+    def mean(self) -> float:
+        """Mean NME over the images with a face, a fraction; NaN if there are none."""
+        found = self.nme[np.isfinite(self.nme)]
+        return float(found.mean()) if len(found) else float("nan")
+
+    @property
+    def missed(self) -> list[str]:
+        """Names of the images in which no face was found."""
+        return [name for name, face in zip(self.names, self.faces, strict=True) if face is None]
+
+
+def read_aflw2000(image: str | os.PathLike) -> AFLW2000Sample:
+    """Ground truth from the ``.mat`` file beside an image.
+
+    Raises:
+        FileNotFoundError: there is no ``.mat`` file of that name.
+        ValueError: it is damaged or does not hold 68 three-dimensional landmarks.
+    """
+    image = Path(image)
+    path = image.with_suffix(".mat")
+    if not path.is_file():
+        raise FileNotFoundError(f"ground truth {path}: no such file")
+    try:
+        data = scipy.io.loadmat(path, variable_names=["pt3d_68", "Pose_Para"])
+    except Exception as error:  # loadmat raises whatever the damaged bytes lead to
+        raise ValueError(f"ground truth {path} is not a readable MAT file ({error})") from error
+    points, pose = data.get("pt3d_68"), data.get("Pose_Para")
+    if points is None or points.shape != (3, 68):
+        given = "nothing" if points is None else list(points.shape)
+        raise ValueError(f"ground truth {path}: pt3d_68 must be [3, 68], got {given}")
+    if pose is None or pose.size < 2:
+        raise ValueError(f"ground truth {path} holds no Pose_Para")
+    return AFLW2000Sample(image, points.T.astype(np.float32), float(np.degrees(pose.ravel()[1])))
+
+
+def list_aflw2000(folder: str | os.PathLike) -> list[AFLW2000Sample]:
+    """Every image of a folder that has a ``.mat`` file of its name, sorted by name.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+        ValueError: it holds no such pair; or see :func:`read_aflw2000`.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: no such folder")
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    samples = [read_aflw2000(path) for path in images if path.with_suffix(".mat").is_file()]
+    if not samples:
+        raise ValueError(f"{folder} holds no image with a .mat file of the same name")
+    return samples
+
+
+def evaluate_aflw2000(
+    aligner: FaceAligner, samples: list[AFLW2000Sample], roi: str = "3ddfa-compat", batch: int = 64
+) -> Evaluation:
+    """Align every image and compare with its ground truth.
+
+    Args:
+        aligner: has a detector if ``roi`` is ``"detector"``.
+        samples: from :func:`list_aflw2000`.
+        roi: where the crop comes from: ``"exact"`` or ``"3ddfa-compat"`` (see :meth:`AFLW2000Sample.roi`), or
+            ``"detector"``; of several detected faces the one whose crop is centred nearest to the true face.
+        batch: images read at a time.
+
+    Raises:
+        ValueError: another ``roi``.
+        FileNotFoundError, ImageError: see :func:`frnet.align.read_image`.
+    """
+    if roi not in ROI_RULES:
+        raise ValueError(f"evaluate_aflw2000: roi must be one of {', '.join(ROI_RULES)}, got {roi!r}")
+    faces: list[Face | None] = []
+    for first in range(0, len(samples), batch):
+        part = samples[first : first + batch]
+        images = [read_image(sample.image) for sample in part]
+        rois = None
+        if roi != "detector":
+            rois = [s.roi(roi, i.shape[1], i.shape[0])[None] for s, i in zip(part, images, strict=True)]
+        for sample, found in zip(part, aligner(images, rois=rois), strict=True):
+            faces.append(min(found, key=partial(_distance, sample), default=None))
+    errors = [
+        np.nan if face is None else float(nme(face.landmarks, sample.landmarks))
+        for face, sample in zip(faces, samples, strict=True)
+    ]
+    yaw = np.array([sample.yaw for sample in samples])
+    return Evaluation([sample.image.name for sample in samples], np.array(errors), yaw, faces)
+
+
+def _distance(sample: AFLW2000Sample, face: Face) -> float:
+    true = sample.landmarks[:, :2]
+    centre = (face.roi[:2] + face.roi[2:]) / 2
+    return float(np.linalg.norm(centre - (true.min(axis=0) + true.max(axis=0)) / 2))

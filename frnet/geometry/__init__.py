@@ -1,0 +1,48 @@
+"""Where a face is in an image: roi boxes, crops, coordinate frames and head pose. NumPy, float64 inside."""
+
+from frnet.geometry.crop import crop, normalize
+from frnet.geometry.frames import crop_to_image, crop_to_image_3ddfa_v1, image_to_crop
+from frnet.geometry.labels import (
+    params_from_pose_para,
+    pose_para_from_params,
+    project_300wlp,
+)
+from frnet.geometry.pose import (
+    Pose,
+    decompose_pose,
+    euler_from_rotation,
+    matrix2angle_3ddfa,
+    pose_angles,
+    rotation_from_euler,
+)
+from frnet.geometry.roi import (
+    clamp_roi,
+    require_roi,
+    roi_from_box,
+    roi_from_landmarks,
+    roi_from_landmarks_benchmark,
+    roi_is_valid,
+)
+
+__all__ = [
+    "Pose",
+    "clamp_roi",
+    "crop",
+    "crop_to_image",
+    "crop_to_image_3ddfa_v1",
+    "decompose_pose",
+    "euler_from_rotation",
+    "image_to_crop",
+    "matrix2angle_3ddfa",
+    "normalize",
+    "params_from_pose_para",
+    "pose_angles",
+    "pose_para_from_params",
+    "project_300wlp",
+    "require_roi",
+    "roi_from_box",
+    "roi_from_landmarks",
+    "roi_from_landmarks_benchmark",
+    "roi_is_valid",
+    "rotation_from_euler",
+]

@@ -1,0 +1,83 @@
+"""Names of networks, and how each is built."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from torch import nn
+
+from .mobilenet_v1 import MobileNetV1, MobileNetV1Config
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A name in the registry: a module class built from a config, some of whose fields the name fixes."""
+
+    model: Callable[..., nn.Module]
+    config: type
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+
+_VARIANTS: dict[str, Variant] = {
+    "mobilenet_v1": Variant(MobileNetV1, MobileNetV1Config),
+    "mobilenet_v1_050": Variant(MobileNetV1, MobileNetV1Config, {"width": 0.5}),
+}
+
+
+def list_models() -> list[str]:
+    """Names that :func:`create_model` knows, sorted."""
+    return sorted(_VARIANTS)
+
+
+def create_model(name: str, num_params: int = 62, *, device=None, dtype=None, **config) -> nn.Module:
+    """Build a network with random weights.
+
+    Args:
+        name: one of :func:`list_models`.
+        num_params: outputs of the network: the parameter count of the morphable model.
+        device: where the parameters live.
+        dtype: type of the parameters.
+        **config: fields of the architecture's config dataclass, such as ``width``.
+
+    Returns:
+        The network in training mode, as torch builds it.
+
+    Raises:
+        ValueError: an unknown name (the message has the nearest one), or a value out of range.
+        TypeError: a field that the architecture does not have, or that the name already fixes.
+
+    Example:
+        >>> create_model("mobilenet_v1_050").config.width
+        0.5
+    """
+    variant = _find(name)
+    known = {entry.name for entry in fields(variant.config)}
+    for key, value in config.items():
+        if key not in known:
+            raise TypeError(f"create_model: {name} has no setting {key!r}; it has {', '.join(sorted(known))}")
+        if key in variant.fixed and value != variant.fixed[key]:
+            raise TypeError(f"create_model: {name} means {key}={variant.fixed[key]}, got {key}={value}")
+    settings = variant.config(num_params=num_params, **{**variant.fixed, **config})
+    return variant.model(settings, device=device, dtype=dtype)
+
+
+def build_from_config(architecture: str, config: Mapping[str, Any]) -> nn.Module:
+    """Build a network from what :func:`frnet.models.save_checkpoint` stores: a name and every config field.
+
+    Raises:
+        ValueError, TypeError: see :func:`create_model`.
+    """
+    variant = _find(architecture)
+    return variant.model(variant.config(**config))
+
+
+def _find(name: str) -> Variant:
+    variant = _VARIANTS.get(name)
+    if variant is None:
+        near = difflib.get_close_matches(str(name), _VARIANTS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(list_models())}"
+        raise ValueError(f"there is no model {name!r}; {hint}")
+    return variant

@@ -1,0 +1,124 @@
+"""AFLW2000-3D: the ground truth as published, and the figures known for the eight images at hand."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from frnet.align import Detections, FaceAligner
+from frnet.evaluate import evaluate_aflw2000, landmark_difference, list_aflw2000, read_aflw2000
+from frnet.models import load_checkpoint
+from frnet.morphable import MorphableModel
+
+
+@pytest.fixture(scope="module")
+def folder(shared) -> Path:
+    return shared / "aflw2000-3d-sample"
+
+
+@pytest.fixture(scope="module")
+def samples(folder):
+    return list_aflw2000(folder)
+
+
+@pytest.fixture(scope="module")
+def make_aligner(shared):
+    checkpoint = load_checkpoint(shared / "3ddfa/weights/mb05_120x120.pth")
+    model = MorphableModel.from_3ddfa_landmarks(shared / "3ddfa/landmark_basis")
+    whitening = shared / "3ddfa/weights/param_mean_std_62d_120x120.pkl"
+    return lambda **settings: FaceAligner(checkpoint, model, whitening, **settings)
+
+
+def test_ground_truth_is_the_published_one(shared, folder, samples):
+    truth = np.load(folder / "ground_truth.npz")
+    published = np.load(shared / "3ddfa/test.configs/AFLW2000-3D_crop.roi_box.npy")
+    assert [sample.image.name for sample in samples] == truth["names"].tolist()
+    for sample, points, yaw, index in zip(samples, truth["pts68"], truth["yaw"], truth["index"], strict=True):
+        np.testing.assert_array_equal(sample.landmarks, points.T)
+        assert sample.yaw == pytest.approx(yaw, abs=1e-3)
+        np.testing.assert_array_equal(sample.roi("3ddfa-compat", 450, 450), published[index])
+        assert np.abs(sample.roi("exact", 450, 450) - published[index]).max() < 1
+
+
+def test_clamping_is_all_that_compat_changes(samples):
+    sample = samples[0]
+    sample = type(sample)(sample.image, sample.landmarks - np.float32([250, 0, 0]), sample.yaw)
+    assert sample.roi("exact", 450, 450)[0] < -100
+    assert sample.roi("3ddfa-compat", 450, 450)[0] == 1
+    with pytest.raises(ValueError, match="roi must be 'exact' or '3ddfa-compat', got 'loose'"):
+        sample.roi("loose", 450, 450)
+
+
+def test_known_figures(shared, folder, samples, make_aligner):
+    """shared/data/README.md: 3.415 % with the true crops, 3.68 % with YuNet's, 3.51 % with a second pass."""
+    result = evaluate_aflw2000(make_aligner(), samples)
+    assert 100 * result.mean == pytest.approx(3.415, abs=0.005)
+    assert landmark_difference(result, folder / "mb05_reference.npz").max() < 0.05
+    yunet = next((shared / "yunet").glob("*.onnx"))
+    one = evaluate_aflw2000(make_aligner(detector=yunet), samples, "detector")
+    two = evaluate_aflw2000(make_aligner(detector=yunet, passes=2), samples, "detector", batch=3)
+    assert 100 * one.mean == pytest.approx(3.68, abs=0.05)
+    assert 100 * two.mean == pytest.approx(3.51, abs=0.05)
+    assert not one.missed
+    assert not two.missed
+
+
+def test_missed_faces_are_counted_apart(samples, make_aligner):
+    def squeamish(image):
+        centre = np.array([225.0, 280.0])
+        boxes = [[*(centre - 90), *(centre + 90)], [5, 5, 60, 60]] if image[0, 0].sum() > 300 else []
+        return Detections(np.float32(boxes).reshape(-1, 4), np.full(len(boxes), 0.9, np.float32))
+
+    result = evaluate_aflw2000(make_aligner(detector=squeamish), samples, "detector")
+    assert 0 < len(result.missed) < 8
+    found = np.isfinite(result.nme)
+    assert found.sum() == 8 - len(result.missed)
+    assert result.mean == pytest.approx(result.nme[found].mean())
+    assert result.nme[found].max() < 0.3  # the face in the middle was compared, not the one in the corner
+
+
+def test_nobody_found(samples, make_aligner):
+    nobody = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+    assert np.isnan(evaluate_aflw2000(make_aligner(detector=lambda _: nobody), samples[:2], "detector").mean)
+
+
+def test_folders_and_files_that_are_not_the_data_set(tmp_path, folder):
+    with pytest.raises(NotADirectoryError, match="nowhere"):
+        list_aflw2000(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"holds no image with a \.mat file"):
+        list_aflw2000(tmp_path)
+    shutil.copy(folder / "image00050.jpg", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"image00050\.mat: no such file"):
+        read_aflw2000(tmp_path / "image00050.jpg")
+    (tmp_path / "image00050.mat").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match=r"image00050\.mat is not a readable MAT file"):
+        list_aflw2000(tmp_path)
+    for content, message in (({}, "got nothing"), ({"pt3d_68": np.zeros((2, 68))}, r"got \[2, 68\]")):
+        scipy.io.savemat(tmp_path / "image00050.mat", content)
+        with pytest.raises(ValueError, match=rf"pt3d_68 must be \[3, 68\], {message}"):
+            list_aflw2000(tmp_path)
+    scipy.io.savemat(tmp_path / "image00050.mat", {"pt3d_68": np.zeros((3, 68))})
+    with pytest.raises(ValueError, match="holds no Pose_Para"):
+        list_aflw2000(tmp_path)
+
+
+def test_references_that_do_not_fit(tmp_path, samples, make_aligner):
+    result = evaluate_aflw2000(make_aligner(), samples[:1], "exact")
+    path = tmp_path / "reference.npz"
+    for content, message in (
+        ({"names": ["image00050.jpg"]}, "wanted arrays names and landmarks68"),
+        ({"names": ["image00050.jpg"], "landmarks68": np.zeros((1, 68, 3))}, r"must be \[1, 3, 68\]"),
+        ({"names": ["other.jpg"], "landmarks68": np.zeros((1, 3, 68))}, "has no landmarks of image00050.jpg"),
+    ):
+        np.savez(path, **content)
+        with pytest.raises(ValueError, match=r"reference\.npz.*" + message):
+            landmark_difference(result, path)
+    path.write_bytes(b"PK\x03\x04garbage")
+    with pytest.raises(ValueError, match="wanted arrays"):
+        landmark_difference(result, path)
+    with pytest.raises(ValueError, match="roi must be one of exact, 3ddfa-compat, detector, got 'x'"):
+        evaluate_aflw2000(make_aligner(), samples[:1], "x")
