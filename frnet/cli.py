@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from frnet.align import FaceAligner, FileResult
     from frnet.align.outputs import ResultWriter
 
-app = typer.Typer(
-    help="3D face alignment.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+app = typer.Typer(help="3D face alignment.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out, err = Console(), Console(stderr=True)
 
 
@@ -31,17 +29,13 @@ def _file(help_text: str, *names: str):
 Weights = Annotated[Path, _file("Checkpoint: .pth of 3DDFA or 3DDFA_V2, or .safetensors.", "--weights", "-w")]
 Model = Annotated[
     Path,
-    typer.Option(
-        "--model", "-m", exists=True, help="Morphable model: .safetensors, .pkl, .mat, .npz or a folder."
-    ),
+    typer.Option("--model", "-m", exists=True, help="Morphable model: .safetensors, .pkl, .mat, .npz or a folder."),
 ]
 Landmarks = Annotated[
     Path | None,
     typer.Option(exists=True, file_okay=False, help="Folder of the landmark basis, for a grid .npz."),
 ]
-WhiteningFile = Annotated[
-    Path | None, _file("Whitening .pkl; by default the one that comes with the weights.")
-]
+WhiteningFile = Annotated[Path | None, _file("Whitening .pkl; by default the one that comes with the weights.")]
 DetectorFile = Annotated[Path | None, _file("YuNet .onnx, or a Haar .xml on OpenCV 4.", "--detector", "-d")]
 Device = Annotated[str, typer.Option(help="Where the network runs, such as cpu or cuda.")]
 
@@ -56,9 +50,7 @@ def align(
     whitening: WhiteningFile = None,
     passes: Annotated[int, typer.Option(min=1, help="How often the network looks at a face.")] = 2,
     min_score: Annotated[float | None, typer.Option(help="Least score of a face; 0.8 by default.")] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder of results.")
-    ] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder of results.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="NAME.json; without --out, lines on stdout.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="NAME_overlay.jpg, .mp4 for a video.")] = False,
     obj: Annotated[bool, typer.Option("--obj", help="NAME_0.obj and so on, a mesh per face.")] = False,
@@ -95,9 +87,7 @@ def align(
     if out_dir is not None:
         out_dir.mkdir(parents=True, exist_ok=True)
         some = json_ or overlay or obj or ply
-        writer = ResultWriter(
-            out_dir, Wanted(json_ or not some, overlay or not some, obj, ply), aligner.triangles
-        )
+        writer = ResultWriter(out_dir, Wanted(json_ or not some, overlay or not some, obj, ply), aligner.triangles)
     images, videos, problems = expand_inputs(inputs)
     for problem in problems:
         _complain(problem)
@@ -126,9 +116,7 @@ def _finish(result: FileResult, writer: ResultWriter | None, as_json: bool) -> b
     for index, face in enumerate(result.faces):
         yaw, pitch, roll = face.pose
         score = "" if face.score is None else f", score {face.score:.2f}"
-        text = (
-            f"{result.path}: face {index}, yaw {yaw:.1f}, pitch {pitch:.1f}, roll {roll:.1f} degrees{score}"
-        )
+        text = f"{result.path}: face {index}, yaw {yaw:.1f}, pitch {pitch:.1f}, roll {roll:.1f} degrees{score}"
         err.print(escape(text), highlight=False, soft_wrap=True)
     if writer is not None:
         return _try(lambda: writer.write(result.path, result.image, result.faces))
@@ -137,9 +125,7 @@ def _finish(result: FileResult, writer: ResultWriter | None, as_json: bool) -> b
     return True
 
 
-def _video(
-    aligner: FaceAligner, path: Path, files: tuple, redetect: int, tick: Callable[[int, int], None]
-) -> None:
+def _video(aligner: FaceAligner, path: Path, files: tuple, redetect: int, tick: Callable[[int, int], None]) -> None:
     from frnet.align import align_video
 
     frames = align_video(aligner, path, *files, redetect_every=redetect, progress=tick)
@@ -153,9 +139,7 @@ def _ticker(progress: Progress, name: str) -> Callable[[int, int], None]:
 
 @app.command()
 def evaluate(
-    folder: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="AFLW2000-3D: images and .mat files.")
-    ],
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="AFLW2000-3D: images and .mat files.")],
     weights: Weights,
     model: Model,
     detector: DetectorFile = None,
@@ -198,32 +182,22 @@ def evaluate(
     out.print(table)
     for name, result in columns.items():
         if result.missed:
-            out.print(
-                f"{name}: no face in {', '.join(result.missed)}; the mean leaves them out", markup=False
-            )
+            out.print(f"{name}: no face in {', '.join(result.missed)}; the mean leaves them out", markup=False)
 
 
 @app.command()
 def convert(
-    src: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="Checkpoint of 3DDFA or 3DDFA_V2.")
-    ],
+    src: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Checkpoint of 3DDFA or 3DDFA_V2.")],
     dst: Annotated[Path, typer.Argument(dir_okay=False, help="The .safetensors file to write.")],
     whitening: WhiteningFile = None,
-    licence: Annotated[
-        str | None, typer.Option(help="What the weights may be used for, to be stored.")
-    ] = None,
+    licence: Annotated[str | None, typer.Option(help="What the weights may be used for, to be stored.")] = None,
 ) -> None:
     """Turn a checkpoint into safetensors, its whitening included."""
     from frnet.models import convert as convert_checkpoint
 
     result = convert_checkpoint(src, dst, whitening=whitening, licence=licence)
-    held = (
-        "with its whitening" if result.whitening is not None else "without whitening: none was given or found"
-    )
-    out.print(
-        f"{dst}: {result.architecture}, {result.num_params} parameters, {held}", markup=False, highlight=False
-    )
+    held = "with its whitening" if result.whitening is not None else "without whitening: none was given or found"
+    out.print(f"{dst}: {result.architecture}, {result.num_params} parameters, {held}", markup=False, highlight=False)
 
 
 def _complain(problem: object) -> None:

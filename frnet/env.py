@@ -27,18 +27,14 @@ def describe() -> dict[str, str]:
         "torch": f"{torch.__version__} (CUDA {torch.version.cuda})" if torch.version.cuda else torch.__version__,
         "built with": f"{build['compiler']}, headers of torch {build['torch_headers']}",
         "CUDA kernels": (
-            f"nvcc {build['cuda']} for {build['cuda_architectures']}"
-            if build["cuda"]
-            else "none (built without CUDA)"
+            f"nvcc {build['cuda']} for {build['cuda_architectures']}" if build["cuda"] else "none (built without CUDA)"
         ),
         "CPU instruction sets built": build["cpu_instruction_sets_built"],
         "CPU instruction sets here": " ".join(build["cpu_instruction_sets_here"]),
         "CPU instruction set used": build["cpu_instruction_set_used"],
         "threads": str(torch.get_num_threads()),
         "CUDA devices": (
-            ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-            if cuda_here
-            else "none"
+            ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) if cuda_here else "none"
         ),
     }
     for package in _PACKAGES:

@@ -16,9 +16,7 @@ def shared() -> Path:
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("FRNET_SHARED", default))
     if not folder.is_dir():
-        pytest.skip(
-            f"no test data at {folder}; set FRNET_SHARED to the folder that holds 3ddfa/, ict-facekit/ ..."
-        )
+        pytest.skip(f"no test data at {folder}; set FRNET_SHARED to the folder that holds 3ddfa/, ict-facekit/ ...")
     return folder
 
 

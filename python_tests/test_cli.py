@@ -70,9 +70,7 @@ def test_align_a_folder_with_a_bad_file(run, shared, options, tmp_path):
     for name in ("trump_hillary.jpg", "4.jpg"):
         (folder / name).write_bytes((shared / "photos" / name).read_bytes())
     (folder / "broken.jpg").write_bytes(b"garbage")
-    result = run(
-        "align", folder, *options, "--out", tmp_path / "out", "--json", "--overlay", "--obj", "--ply"
-    )
+    result = run("align", folder, *options, "--out", tmp_path / "out", "--json", "--overlay", "--obj", "--ply")
     assert result.returncode == 1
     assert re.search(r"error: image .*broken\.jpg cannot be decoded", result.stderr)
     assert len(re.findall(r"trump_hillary\.jpg: face \d, yaw -?[\d.]+, pitch", result.stderr)) == 2

@@ -76,9 +76,7 @@ def test_scalars_and_dtypes(tmp_path, protocol):
 def test_python2_pickle_of_either_numpy(tmp_path, module):
     # Protocol 0, array bytes as an 8-bit string with escapes: what Python 2 and NumPy 1 wrote.
     stream = (
-        b"(dp0\nS'param_mean'\np1\nc"
-        + module
-        + b"\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntp4\nS'b'\np5\ntp6\n"
+        b"(dp0\nS'param_mean'\np1\nc" + module + b"\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntp4\nS'b'\np5\ntp6\n"
         b"Rp7\n(I1\n(I2\ntp8\ncnumpy\ndtype\np9\n(S'f4'\np10\nI0\nI1\ntp11\nRp12\n(I3\nS'<'\np13\nNNNI-1\nI-1\nI0\n"
         b"tp14\nbI00\nS'\\x00\\x00\\x80?\\x00\\x00\\x00\\xc0'\np15\ntp16\nbs."
     )

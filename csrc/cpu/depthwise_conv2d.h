@@ -20,20 +20,19 @@ inline __attribute__((always_inline)) DepthwiseConv2dShape turned_shape(Depthwis
 
 }  // namespace frnet::cpu
 
-#define FRNET_DECLARE(isa)                                                                                        \
-  namespace frnet::cpu::isa {                                                                                     \
-  template <typename T>                                                                                           \
-  void depthwise_conv2d(const T* x, const T* weight, const T* bias, T* y, const DepthwiseConv2dShape& shape,      \
-                        const Parallel& parallel);                                                                \
-  template <typename T>                                                                                           \
-  void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x,                               \
-                                       const DepthwiseConv2dShape& shape, const Parallel& parallel);              \
-  template <typename T>                                                                                           \
-  size_t depthwise_conv2d_backward_weight_workspace(const DepthwiseConv2dShape& shape);                           \
-  template <typename T>                                                                                           \
-  void depthwise_conv2d_backward_weight(const T* grad_y, const T* x, T* grad_weight, T* grad_bias,                \
-                                        const DepthwiseConv2dShape& shape, void* workspace,                       \
-                                        const Parallel& parallel);                                                \
+#define FRNET_DECLARE(isa)                                                                                             \
+  namespace frnet::cpu::isa {                                                                                          \
+  template <typename T>                                                                                                \
+  void depthwise_conv2d(const T* x, const T* weight, const T* bias, T* y, const DepthwiseConv2dShape& shape,           \
+                        const Parallel& parallel);                                                                     \
+  template <typename T>                                                                                                \
+  void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x, const DepthwiseConv2dShape& shape, \
+                                       const Parallel& parallel);                                                      \
+  template <typename T>                                                                                                \
+  size_t depthwise_conv2d_backward_weight_workspace(const DepthwiseConv2dShape& shape);                                \
+  template <typename T>                                                                                                \
+  void depthwise_conv2d_backward_weight(const T* grad_y, const T* x, T* grad_weight, T* grad_bias,                     \
+                                        const DepthwiseConv2dShape& shape, void* workspace, const Parallel& parallel); \
   }
 FRNET_DECLARE(baseline)
 FRNET_DECLARE(avx2)

@@ -55,27 +55,38 @@ FRNET_HD void store_channels(T* to, Vec<accumulator_t<T>> value, int64_t count) 
 template <typename T, typename A = accumulator_t<T>>
 void transpose_weight(const T* weight, bool flip, A* to, int64_t taps, int64_t channels, int64_t pitch) {
   for (int64_t k = 0; k < taps; ++k) {
-    for (int64_t c = 0; c < channels; ++c) to[k * pitch + c] = math::widen(weight[c * taps + (flip ? taps - 1 - k : k)]);
+    for (int64_t c = 0; c < channels; ++c)
+      to[k * pitch + c] = math::widen(weight[c * taps + (flip ? taps - 1 - k : k)]);
     for (int64_t c = channels; c < pitch; ++c) to[k * pitch + c] = 0;
   }
 }
 
-// Adds kernel row i to a strip of outputs whose first input column is ix. kInside: no column lies outside the image.
-template <typename T, int K, int S, bool kInside>
-FRNET_HD void add_kernel_row(const T* row, const accumulator_t<T>* w, int64_t pitch, int64_t channels, int64_t ix,
-                             int64_t width, Vec<accumulator_t<T>>* sum) {
+// One strip of outputs of one vector of channels. `from` is the input under the strip's first output and the first
+// kernel row. Of the columns it covers, kLeft at the start and kRight at the end lie outside the image; where those are
+// negative, `columns` says which lie inside.
+template <typename T, int K, int S, int kLeft, int kRight>
+FRNET_HD void forward_strip(const T* from, int64_t row_stride, int64_t channels, const accumulator_t<T>* w,
+                            int64_t pitch, math::IndexRange<int64_t> ky, math::IndexRange<int64_t> columns,
+                            Vec<accumulator_t<T>> bias, T* y) {
   using A = accumulator_t<T>;
-  Vec<A> wk[K];
-  for (int k = 0; k < K; ++k) wk[k] = load(w + k * pitch);
+  constexpr int kColumns = (kStrip - 1) * S + K;
+  Vec<A> sum[kStrip];
+  for (int t = 0; t < kStrip; ++t) sum[t] = bias;
+  for (int64_t i = ky.begin; i < ky.end; ++i) {
+    const T* row = from + i * row_stride;
+    Vec<A> wk[K];
+    for (int k = 0; k < K; ++k) wk[k] = load(w + (i * K + k) * pitch);
 #pragma GCC unroll 16
-  for (int col = 0; col < (kStrip - 1) * S + K; ++col) {
-    if (!kInside && (ix + col < 0 || ix + col >= width)) continue;
-    const Vec<A> value = load(row + col * channels);
+    for (int col = 0; col < kColumns; ++col) {
+      if (kLeft >= 0 ? col < kLeft || col >= kColumns - kRight : col < columns.begin || col >= columns.end) continue;
+      const Vec<A> value = load(row + col * channels);
 #pragma GCC unroll 8
-    for (int k = 0; k < K; ++k) {
-      if (col >= k && (col - k) % S == 0 && (col - k) / S < kStrip) sum[(col - k) / S] += wk[k] * value;
+      for (int k = 0; k < K; ++k) {
+        if (col >= k && (col - k) % S == 0 && (col - k) / S < kStrip) sum[(col - k) / S] += wk[k] * value;
+      }
     }
   }
+  for (int t = 0; t < kStrip; ++t) store(y + t * channels, sum[t]);
 }
 
 // One output row of one vector of channels. w points at this vector's transposed weights, x at its channels in
@@ -87,54 +98,57 @@ FRNET_HD void forward_row(const T* x, const accumulator_t<T>* w, int64_t pitch, 
   const int64_t iy = oy * s.stride_h - s.padding_h;
   const auto ky = K > 0 ? math::IndexRange<int64_t>{max(0, -iy), min(K, s.in_height - iy)}
                         : math::valid_taps(iy, s.in_height, s.kernel_h, s.dilation_h);
-  int64_t ox = 0;
+  const int64_t row_stride = s.in_width * s.channels;
+  const T* from = x + iy * row_stride;
+  T* to = y + oy * s.out_width * s.channels;
   if constexpr (K > 0) {
-    if (count == kLanes<A>) {
-      const int64_t row_stride = s.in_width * s.channels;
-      for (; ox + kStrip <= s.out_width; ox += kStrip) {
+    if (count == kLanes<A> && s.out_width >= kStrip) {
+      constexpr int kColumns = (kStrip - 1) * S + K, kPad = K / 2;
+      for (int64_t start = 0; start < s.out_width; start += kStrip) {
+        const int64_t ox = min(start, s.out_width - kStrip);  // the last strip ends with the row
         const int64_t ix = ox * S - s.padding_w;
-        const T* from = x + (iy * s.in_width + ix) * s.channels;
-        Vec<A> sum[kStrip];
-        for (int t = 0; t < kStrip; ++t) sum[t] = bias;
-        if (ix < 0 || ix + (kStrip - 1) * S + K > s.in_width) {
-          for (int64_t i = ky.begin; i < ky.end; ++i) {
-            add_kernel_row<T, K, S, false>(from + i * row_stride, w + i * K * pitch, pitch, s.channels, ix,
-                                           s.in_width, sum);
-          }
-        } else if (ky.begin == 0 && ky.end == K) {
-#pragma GCC unroll 8
-          for (int i = 0; i < K; ++i) {
-            add_kernel_row<T, K, S, true>(from + i * row_stride, w + i * K * pitch, pitch, s.channels, ix,
-                                          s.in_width, sum);
-          }
+        const int64_t left = max(0, -ix), right = max(0, ix + kColumns - s.in_width);
+        const math::IndexRange<int64_t> columns{left, kColumns - right};
+        const auto run = [&](auto l, auto r) {
+          forward_strip<T, K, S, decltype(l)::value, decltype(r)::value>(
+              from + ix * s.channels, row_stride, s.channels, w, pitch, ky, columns, bias, to + ox * s.channels);
+        };
+        using None = std::integral_constant<int, 0>;
+        using Pad = std::integral_constant<int, kPad>;
+        using Any = std::integral_constant<int, -1>;
+        if (left == 0 && right == 0) {
+          run(None{}, None{});
+        } else if (left == kPad && right == 0) {
+          run(Pad{}, None{});
+        } else if (left == 0 && right == kPad) {
+          run(None{}, Pad{});
+        } else if (left == kPad && right == kPad) {
+          run(Pad{}, Pad{});
         } else {
-          for (int64_t i = ky.begin; i < ky.end; ++i) {
-            add_kernel_row<T, K, S, true>(from + i * row_stride, w + i * K * pitch, pitch, s.channels, ix,
-                                          s.in_width, sum);
-          }
+          run(Any{}, Any{});
         }
-        for (int t = 0; t < kStrip; ++t) store(y + (oy * s.out_width + ox + t) * s.channels, sum[t]);
       }
+      return;
     }
   }
-  for (; ox < s.out_width; ++ox) {
+  for (int64_t ox = 0; ox < s.out_width; ++ox) {
     const int64_t ix = ox * s.stride_w - s.padding_w;
     const auto kx = math::valid_taps(ix, s.in_width, s.kernel_w, s.dilation_w);
     Vec<A> sum = bias;
     for (int64_t i = ky.begin; i < ky.end; ++i) {
-      const T* row = x + ((iy + i * s.dilation_h) * s.in_width + ix) * s.channels;
+      const T* row = from + i * s.dilation_h * row_stride + ix * s.channels;
       for (int64_t j = kx.begin; j < kx.end; ++j) {
         sum += load(w + (i * s.kernel_w + j) * pitch) * load_channels(row + j * s.dilation_w * s.channels, count);
       }
     }
-    store_channels(y + (oy * s.out_width + ox) * s.channels, sum, count);
+    store_channels(to + ox * s.channels, sum, count);
   }
 }
 
 // One input row of one vector of channels, gathered from the outputs that read it.
 template <typename T>
-FRNET_HD void backward_input_row(const T* grad_y, const accumulator_t<T>* w, int64_t pitch, T* grad_x,
-                                 const Shape& s, int64_t iy, int64_t count) {
+FRNET_HD void backward_input_row(const T* grad_y, const accumulator_t<T>* w, int64_t pitch, T* grad_x, const Shape& s,
+                                 int64_t iy, int64_t count) {
   using A = accumulator_t<T>;
   for (int64_t ix = 0; ix < s.in_width; ++ix) {
     Vec<A> sum = {};
@@ -163,18 +177,18 @@ void for_rows(const T* weight, bool flip, const Shape& s, int64_t rows, int64_t 
   const int64_t fit = kWeights / taps / kLanes<A> * kLanes<A>;  // channels per block
   parallel(s.batch * rows, math::ceil_div(kOutputsPerThread, outputs_per_row * s.channels),
            [&](int64_t begin, int64_t end) {
-    alignas(kVectorBytes) A transposed[kWeights];
-    for (int64_t first = 0; first < s.channels; first += fit) {
-      const int64_t channels = min(fit, s.channels - first);
-      const int64_t pitch = math::ceil_div(channels, int64_t{kLanes<A>}) * kLanes<A>;
-      transpose_weight(weight + first * taps, flip, transposed, taps, channels, pitch);
-      for (int64_t item = begin; item < end; ++item) {
-        for_channels<A>(channels, [&](int64_t c, int64_t count) {
-          row(item / rows, transposed + c, pitch, first + c, count, item % rows);
-        });
-      }
-    }
-  });
+             alignas(kVectorBytes) A transposed[kWeights];
+             for (int64_t first = 0; first < s.channels; first += fit) {
+               const int64_t channels = min(fit, s.channels - first);
+               const int64_t pitch = math::ceil_div(channels, int64_t{kLanes<A>}) * kLanes<A>;
+               transpose_weight(weight + first * taps, flip, transposed, taps, channels, pitch);
+               for (int64_t item = begin; item < end; ++item) {
+                 const int64_t n = item / rows, r = item % rows;
+                 for_channels<A>(channels,
+                                 [&](int64_t c, int64_t count) { row(n, transposed + c, pitch, first + c, count, r); });
+               }
+             }
+           });
 }
 
 template <typename T, int K, int S>
@@ -190,8 +204,7 @@ void forward_square(const T* x, const T* weight, const T* bias, bool flip, T* y,
 }
 
 template <typename T>
-void forward(const T* x, const T* weight, const T* bias, bool flip, T* y, const Shape& s,
-             const Parallel& parallel) {
+void forward(const T* x, const T* weight, const T* bias, bool flip, T* y, const Shape& s, const Parallel& parallel) {
   if (s.kernel_h * s.kernel_w > kMaxTaps) return direct::forward(x, weight, bias, flip, y, s, parallel);
   const bool square = s.kernel_h == s.kernel_w && s.dilation_h == 1 && s.dilation_w == 1 && s.stride_h == s.stride_w;
   const int64_t k = square ? s.kernel_h : 0;
@@ -217,8 +230,8 @@ void backward_input(const T* grad_y, const T* weight, T* grad_x, const Shape& s,
 
 // One row of outputs adds to the weight gradient of one vector of channels: sums is [taps + 1, pitch], bias last.
 template <typename T, int K>
-FRNET_HD void backward_weight_row(const T* grad_y, const T* x, accumulator_t<T>* sums, int64_t pitch,
-                                  const Shape& s, int64_t oy, int64_t count) {
+FRNET_HD void backward_weight_row(const T* grad_y, const T* x, accumulator_t<T>* sums, int64_t pitch, const Shape& s,
+                                  int64_t oy, int64_t count) {
   using A = accumulator_t<T>;
   const int64_t iy = oy * s.stride_h - s.padding_h;
   const auto ky = math::valid_taps(iy, s.in_height, s.kernel_h, s.dilation_h);
@@ -258,8 +271,8 @@ FRNET_HD void backward_weight_row(const T* grad_y, const T* x, accumulator_t<T>*
 
 // The same over a whole image.
 template <typename T>
-FRNET_HD void backward_weight_image(const T* grad_y, const T* x, accumulator_t<T>* sums, int64_t pitch,
-                                    const Shape& s, int64_t count) {
+FRNET_HD void backward_weight_image(const T* grad_y, const T* x, accumulator_t<T>* sums, int64_t pitch, const Shape& s,
+                                    int64_t count) {
   const int64_t k = s.kernel_w == s.kernel_h && s.dilation_w == 1 && s.dilation_h == 1 ? s.kernel_w : 0;
   for (int64_t oy = 0; oy < s.out_height; ++oy) {
     if (k == 3) {
@@ -282,8 +295,7 @@ void store_sums(const A* sums, int64_t pitch, int64_t channels, int64_t taps, do
 
 // Writes partials [chunks, channels, kernel_h * kernel_w + 1].
 template <typename T>
-void backward_weight_partials(const T* grad_y, const T* x, double* partials, const Shape& s,
-                              const Parallel& parallel) {
+void backward_weight_partials(const T* grad_y, const T* x, double* partials, const Shape& s, const Parallel& parallel) {
   using A = accumulator_t<T>;
   constexpr int64_t kSums = 4 * kWeightBytes / static_cast<int64_t>(sizeof(A));
   const int64_t taps = s.kernel_h * s.kernel_w;

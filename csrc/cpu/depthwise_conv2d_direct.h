@@ -83,8 +83,8 @@ void backward_input(const T* grad_y, const T* weight, T* grad_x, const Shape& s,
             for (int64_t j = 0; j < s.kernel_w; ++j) {
               const int64_t ox = math::output_of(ix, j, s.out_width, s.stride_w, s.padding_w, s.dilation_w);
               if (ox < 0) continue;
-              sum += math::widen(weight[c * taps + i * s.kernel_w + j]) *
-                     math::widen(from[oy * grad.row + ox * grad.col]);
+              sum +=
+                  math::widen(weight[c * taps + i * s.kernel_w + j]) * math::widen(from[oy * grad.row + ox * grad.col]);
             }
           }
           to[iy * out.row + ix * out.col] = math::narrow<T>(sum);

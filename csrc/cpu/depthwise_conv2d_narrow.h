@@ -170,8 +170,7 @@ void forward_square(const T* x, const T* weight, const T* bias, bool flip, T* y,
 }
 
 template <typename T>
-void forward(const T* x, const T* weight, const T* bias, bool flip, T* y, const Shape& s,
-             const Parallel& parallel) {
+void forward(const T* x, const T* weight, const T* bias, bool flip, T* y, const Shape& s, const Parallel& parallel) {
   const bool square = s.kernel_h == s.kernel_w && s.dilation_h == 1 && s.dilation_w == 1 && s.stride_h == s.stride_w;
   const int64_t k = square ? s.kernel_h : 0;
   const int64_t stride = s.stride_h;
@@ -202,8 +201,7 @@ void backward_input(const T* grad_y, const T* weight, T* grad_x, const Shape& s,
 
 // Writes partials [chunks, channels, kernel_h * kernel_w + 1].
 template <typename T>
-void backward_weight_partials(const T* grad_y, const T* x, double* partials, const Shape& s,
-                              const Parallel& parallel) {
+void backward_weight_partials(const T* grad_y, const T* x, double* partials, const Shape& s, const Parallel& parallel) {
   using A = accumulator_t<T>;
   constexpr int64_t kL = kLanes<A>;
   const Shape one = one_vector<A>(s);

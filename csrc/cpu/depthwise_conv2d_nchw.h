@@ -122,8 +122,8 @@ struct AxisTaps {
 
 // results[i] = bias + sum over taps of weight * window, for i in [0, count) and up to four vectors past it.
 template <typename A>
-FRNET_HD void run_any(const A* window, const AxisTaps& rows, const AxisTaps& cols, const A* weight,
-                      int64_t kernel_w, A bias, A* results, int64_t count) {
+FRNET_HD void run_any(const A* window, const AxisTaps& rows, const AxisTaps& cols, const A* weight, int64_t kernel_w,
+                      A bias, A* results, int64_t count) {
   constexpr int kUnroll = 4;
   for (int64_t i = 0; i < count; i += kUnroll * kLanes<A>) {
     Vec<A> sum[kUnroll];
@@ -163,8 +163,8 @@ FRNET_HD void run_square(const A* window, int64_t pitch, int64_t phase_size, con
 // Planes [begin, end) of the list (tile, plane) with the plane running fastest. flip: the kernel is turned by
 // 180 degrees, which makes this the input gradient of a stride-1 convolution. K = 0: any kernel and stride.
 template <typename T, int K, int S>
-void forward_items(const T* x, const T* weight, const T* bias, bool flip, T* y, const Shape& s,
-                   const Tiling& tiling, int64_t begin, int64_t end) {
+void forward_items(const T* x, const T* weight, const T* bias, bool flip, T* y, const Shape& s, const Tiling& tiling,
+                   int64_t begin, int64_t end) {
   using A = accumulator_t<T>;
   alignas(kVectorBytes) A window_data[kWindowBytes / sizeof(A)];
   alignas(kVectorBytes) A results[kResultBytes / sizeof(A)];
@@ -196,8 +196,7 @@ void forward_items(const T* x, const T* weight, const T* bias, bool flip, T* y, 
         for (int64_t k = 0; k < s.kernel_h; ++k) {
           const int64_t at = k * s.dilation_h;
           row_taps.tap[k] = k;
-          row_taps.offset[k] =
-              at % s.stride_h * s.stride_w * window.phase_size() + at / s.stride_h * window.pitch;
+          row_taps.offset[k] = at % s.stride_h * s.stride_w * window.phase_size() + at / s.stride_h * window.pitch;
         }
         col_taps.count = s.kernel_w;
         for (int64_t k = 0; k < s.kernel_w; ++k) {
@@ -236,8 +235,7 @@ void forward_items(const T* x, const T* weight, const T* bias, bool flip, T* y, 
 }
 
 template <typename T>
-void forward(const T* x, const T* weight, const T* bias, bool flip, T* y, const Shape& s,
-             const Parallel& parallel) {
+void forward(const T* x, const T* weight, const T* bias, bool flip, T* y, const Shape& s, const Parallel& parallel) {
   using A = accumulator_t<T>;
   const int64_t halo_h = (s.kernel_h - 1) * s.dilation_h / s.stride_h;
   const int64_t halo_w = (s.kernel_w - 1) * s.dilation_w / s.stride_w;
@@ -256,8 +254,8 @@ void forward(const T* x, const T* weight, const T* bias, bool flip, T* y, const 
     if (k == 5 && stride == 2) return forward_items<T, 5, 2>(x, weight, bias, flip, y, s, tiling, begin, end);
     return forward_items<T, 0, 0>(x, weight, bias, flip, y, s, tiling, begin, end);
   };
-  parallel(planes * tiling.count_h * tiling.count_w,
-           math::ceil_div(kOutputsPerThread, tiling.tile_h * tiling.tile_w), run);
+  parallel(planes * tiling.count_h * tiling.count_w, math::ceil_div(kOutputsPerThread, tiling.tile_h * tiling.tile_w),
+           run);
 }
 
 }  // namespace frnet::cpu::FRNET_ISA::nchw

@@ -166,8 +166,7 @@ void backward_weight_partial(const T* grad_y, const T* x, double* partial, const
         for (int64_t k = 0; k < taps; ++k) {
           const int64_t ky = k / s.kernel_w * s.dilation_h;
           const int64_t kx = k % s.kernel_w * s.dilation_w;
-          const A* from = window.data +
-                          (ky % s.stride_h * s.stride_w + kx % s.stride_w) * window.phase_size() +
+          const A* from = window.data + (ky % s.stride_h * s.stride_w + kx % s.stride_w) * window.phase_size() +
                           ky / s.stride_h * window.pitch + kx / s.stride_w;
           Vec<A> sum = {};
           for (int64_t i = 0; i < count; i += kLanes<A>) sum += load(grad.data + i) * load(from + i);
@@ -191,8 +190,7 @@ inline bool all_finite(const double* values, int64_t count) {
 
 // Writes partials [chunks, channels, kernel_h * kernel_w + 1].
 template <typename T>
-void backward_weight_partials(const T* grad_y, const T* x, double* partials, const Shape& s,
-                              const Parallel& parallel) {
+void backward_weight_partials(const T* grad_y, const T* x, double* partials, const Shape& s, const Parallel& parallel) {
   using A = accumulator_t<T>;
   const int64_t taps = s.kernel_h * s.kernel_w;
   const int64_t chunks = math::ceil_div(s.batch, kImagesPerPartial);

@@ -5,15 +5,15 @@
 #include "cpu/reconstruct_vertices.h"
 
 #if defined(FRNET_X86_ISAS)
-#define FRNET_DISPATCH(call)        \
-  switch (active_isa()) {           \
-    case Isa::avx512:               \
-      return avx512::call;          \
-    case Isa::avx2:                 \
-      return avx2::call;            \
-    case Isa::baseline:             \
-      break;                        \
-  }                                 \
+#define FRNET_DISPATCH(call) \
+  switch (active_isa()) {    \
+    case Isa::avx512:        \
+      return avx512::call;   \
+    case Isa::avx2:          \
+      return avx2::call;     \
+    case Isa::baseline:      \
+      break;                 \
+  }                          \
   return baseline::call
 #else
 #define FRNET_DISPATCH(call) return baseline::call
@@ -28,8 +28,8 @@ void depthwise_conv2d(const T* x, const T* weight, const T* bias, T* y, const De
 }
 
 template <typename T>
-void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x,
-                                     const DepthwiseConv2dShape& shape, const Parallel& parallel) {
+void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x, const DepthwiseConv2dShape& shape,
+                                     const Parallel& parallel) {
   FRNET_DISPATCH(depthwise_conv2d_backward_input(grad_y, weight, grad_x, shape, parallel));
 }
 
@@ -40,8 +40,7 @@ size_t depthwise_conv2d_backward_weight_workspace(const DepthwiseConv2dShape& sh
 
 template <typename T>
 void depthwise_conv2d_backward_weight(const T* grad_y, const T* x, T* grad_weight, T* grad_bias,
-                                      const DepthwiseConv2dShape& shape, void* workspace,
-                                      const Parallel& parallel) {
+                                      const DepthwiseConv2dShape& shape, void* workspace, const Parallel& parallel) {
   FRNET_DISPATCH(depthwise_conv2d_backward_weight(grad_y, x, grad_weight, grad_bias, shape, workspace, parallel));
 }
 
@@ -60,18 +59,17 @@ template <typename T>
 void reconstruct_vertices_backward(const T* grad_vertices, const T* params, const T* mean, const T* basis,
                                    T* grad_params, const ReconstructVerticesShape& shape, void* workspace,
                                    const Parallel& parallel) {
-  FRNET_DISPATCH(reconstruct_vertices_backward(grad_vertices, params, mean, basis, grad_params, shape, workspace,
-                                               parallel));
+  FRNET_DISPATCH(
+      reconstruct_vertices_backward(grad_vertices, params, mean, basis, grad_params, shape, workspace, parallel));
 }
 
-#define FRNET_INSTANTIATE(T)                                                                                   \
-  template void depthwise_conv2d<T>(const T*, const T*, const T*, T*, const DepthwiseConv2dShape&,             \
-                                    const Parallel&);                                                          \
-  template void depthwise_conv2d_backward_input<T>(const T*, const T*, T*, const DepthwiseConv2dShape&,        \
-                                                   const Parallel&);                                           \
-  template size_t depthwise_conv2d_backward_weight_workspace<T>(const DepthwiseConv2dShape&);                  \
-  template void depthwise_conv2d_backward_weight<T>(const T*, const T*, T*, T*, const DepthwiseConv2dShape&,   \
-                                                    void*, const Parallel&);
+#define FRNET_INSTANTIATE(T)                                                                                         \
+  template void depthwise_conv2d<T>(const T*, const T*, const T*, T*, const DepthwiseConv2dShape&, const Parallel&); \
+  template void depthwise_conv2d_backward_input<T>(const T*, const T*, T*, const DepthwiseConv2dShape&,              \
+                                                   const Parallel&);                                                 \
+  template size_t depthwise_conv2d_backward_weight_workspace<T>(const DepthwiseConv2dShape&);                        \
+  template void depthwise_conv2d_backward_weight<T>(const T*, const T*, T*, T*, const DepthwiseConv2dShape&, void*,  \
+                                                    const Parallel&);
 FRNET_INSTANTIATE(float)
 FRNET_INSTANTIATE(double)
 FRNET_INSTANTIATE(float16)

@@ -277,8 +277,7 @@ void reconstruct_vertices_backward(const T* grad_vertices, const T* params, cons
           backward_block<T, kBackwardSamples>(grad, tiles, coefficients, sample_params, sums, shape, vertices,
                                               partial + i * stride);
         } else {
-          backward_block<T, 1>(grad, tiles, coefficients, sample_params, sums, shape, vertices,
-                               partial + i * stride);
+          backward_block<T, 1>(grad, tiles, coefficients, sample_params, sums, shape, vertices, partial + i * stride);
         }
         i += samples;
       }

@@ -3,17 +3,17 @@
 
 #include "frnet/reconstruct_vertices.h"
 
-#define FRNET_DECLARE(isa)                                                                                        \
-  namespace frnet::cpu::isa {                                                                                     \
-  template <typename T>                                                                                           \
-  void reconstruct_vertices(const T* params, const T* mean, const T* basis, T* vertices_out,                      \
-                            const ReconstructVerticesShape& shape, const Parallel& parallel);                     \
-  template <typename T>                                                                                           \
-  size_t reconstruct_vertices_backward_workspace(const ReconstructVerticesShape& shape);                          \
-  template <typename T>                                                                                           \
-  void reconstruct_vertices_backward(const T* grad_vertices, const T* params, const T* mean, const T* basis,      \
-                                     T* grad_params, const ReconstructVerticesShape& shape, void* workspace,      \
-                                     const Parallel& parallel);                                                   \
+#define FRNET_DECLARE(isa)                                                                                   \
+  namespace frnet::cpu::isa {                                                                                \
+  template <typename T>                                                                                      \
+  void reconstruct_vertices(const T* params, const T* mean, const T* basis, T* vertices_out,                 \
+                            const ReconstructVerticesShape& shape, const Parallel& parallel);                \
+  template <typename T>                                                                                      \
+  size_t reconstruct_vertices_backward_workspace(const ReconstructVerticesShape& shape);                     \
+  template <typename T>                                                                                      \
+  void reconstruct_vertices_backward(const T* grad_vertices, const T* params, const T* mean, const T* basis, \
+                                     T* grad_params, const ReconstructVerticesShape& shape, void* workspace, \
+                                     const Parallel& parallel);                                              \
   }
 FRNET_DECLARE(baseline)
 FRNET_DECLARE(avx2)

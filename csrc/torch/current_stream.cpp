@@ -16,7 +16,8 @@ using GetStream = AOTITorchError (*)(int32_t device_index, void** stream);
 GetStream find_get_stream() {
   void* torch_cuda = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
   void* symbol = torch_cuda == nullptr ? nullptr : dlsym(torch_cuda, "aoti_torch_get_current_cuda_stream");
-  STD_TORCH_CHECK(symbol != nullptr, "frnet: this torch gave a CUDA tensor but has no libtorch_cuda to ask for a stream");
+  STD_TORCH_CHECK(symbol != nullptr,
+                  "frnet: this torch gave a CUDA tensor but has no libtorch_cuda to ask for a stream");
   return reinterpret_cast<GetStream>(symbol);
 }
 

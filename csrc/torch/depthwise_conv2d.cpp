@@ -27,8 +27,8 @@ DepthwiseConv2dShape make_shape(const Tensor& x, const Tensor& weight, int64_t s
   const int64_t out_w = math::conv_output_size(x.size(3), kernel_w, stride_w, padding_w, dilation_w);
   STD_TORCH_CHECK(kernel_h > 0 && kernel_w > 0 && out_h > 0 && out_w > 0, kOp,
                   ": the kernel is larger than the padded input");
-  return {x.size(0), x.size(1), x.size(2),  x.size(3), out_h,     out_w,      kernel_h,   kernel_w,
-          stride_h,  stride_w,  padding_h,  padding_w, dilation_h, dilation_w, layout_of(x)};
+  return {x.size(0), x.size(1), x.size(2), x.size(3), out_h,      out_w,      kernel_h,    kernel_w,
+          stride_h,  stride_w,  padding_h, padding_w, dilation_h, dilation_w, layout_of(x)};
 }
 
 void check_bias(const Tensor& bias, const Tensor& x) {
@@ -106,10 +106,9 @@ Tensor forward(Tensor x, Tensor weight, std::optional<Tensor> bias, int64_t stri
 
 // Gradients that were not asked for come back as empty tensors.
 template <typename Device>
-std::tuple<Tensor, Tensor, Tensor> backward(Tensor grad_y, Tensor x, Tensor weight, int64_t stride_h,
-                                            int64_t stride_w, int64_t padding_h, int64_t padding_w,
-                                            int64_t dilation_h, int64_t dilation_w, bool needs_x, bool needs_weight,
-                                            bool needs_bias) {
+std::tuple<Tensor, Tensor, Tensor> backward(Tensor grad_y, Tensor x, Tensor weight, int64_t stride_h, int64_t stride_w,
+                                            int64_t padding_h, int64_t padding_w, int64_t dilation_h,
+                                            int64_t dilation_w, bool needs_x, bool needs_weight, bool needs_bias) {
   const DepthwiseConv2dShape s =
       make_shape(x, weight, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w);
   STD_TORCH_CHECK(grad_y.dim() == 4 && grad_y.size(0) == s.batch && grad_y.size(1) == s.channels &&

@@ -87,9 +87,7 @@ class FaceAligner:
         batch_size: int = 64,
     ) -> None:
         if passes < 1 or batch_size < 1:
-            raise ValueError(
-                f"FaceAligner: passes and batch_size must be >= 1, got {passes} and {batch_size}"
-            )
+            raise ValueError(f"FaceAligner: passes and batch_size must be >= 1, got {passes} and {batch_size}")
         checkpoint = _open_checkpoint(weights)
         if not isinstance(morphable, MorphableModel):
             morphable = open_morphable(morphable)
@@ -100,9 +98,7 @@ class FaceAligner:
             )
         if morphable.landmarks is None or len(morphable.landmarks) != 68:
             count = 0 if morphable.landmarks is None else len(morphable.landmarks)
-            raise ValueError(
-                f"FaceAligner: the morphable model {morphable.name!r} has {count} landmarks, wanted 68"
-            )
+            raise ValueError(f"FaceAligner: the morphable model {morphable.name!r} has {count} landmarks, wanted 68")
         chosen, self.whitening_source = choose_whitening(checkpoint, whitening, morphable)
         self.device = torch.device(device or "cpu")
         if self.device.type == "cuda" and not torch.cuda.is_available():
@@ -148,8 +144,7 @@ class FaceAligner:
             raise ValueError("FaceAligner: give rois or boxes, not both")
         if not _is_path(images) and not isinstance(images, (np.ndarray, Sequence)):
             raise TypeError(
-                "FaceAligner: images must be a path, an array or a list of these, "
-                f"got {type(images).__name__}"
+                f"FaceAligner: images must be a path, an array or a list of these, got {type(images).__name__}"
             )
         single = _is_path(images) or (isinstance(images, np.ndarray) and images.ndim != 4)
         if single:
@@ -157,9 +152,7 @@ class FaceAligner:
         rois, boxes = _per_image("rois", rois, len(images)), _per_image("boxes", boxes, len(images))
         arrays, regions = [], []
         for index, image in enumerate(images):
-            name = (
-                f"image {os.fspath(image)}" if _is_path(image) else "image" if single else f"images[{index}]"
-            )
+            name = f"image {os.fspath(image)}" if _is_path(image) else "image" if single else f"images[{index}]"
             arrays.append(read_image(image) if _is_path(image) else check_image(image, name))
             regions.append(self.locate(arrays[-1], rois[index], boxes[index], name))
         faces = self.fit(arrays, regions)
@@ -224,9 +217,7 @@ class FaceAligner:
                 range(first, first + len(vertices)), params[chunk].cpu().numpy(), vertices, strict=True
             ):
                 place = regions[owner[index]]
-                faces[owner[index]].append(
-                    self._face(values, points, rois[index], place, len(faces[owner[index]]))
-                )
+                faces[owner[index]].append(self._face(values, points, rois[index], place, len(faces[owner[index]])))
         return faces
 
     def _predict(self, images: Sequence[Image], owner: Sequence[int], rois: NDArray[np.float64]) -> Tensor:
@@ -314,9 +305,7 @@ def _open_checkpoint(weights: str | os.PathLike | Checkpoint | nn.Module) -> Che
         return Checkpoint(copy.deepcopy(weights))
     if isinstance(weights, Checkpoint):
         return copy.deepcopy(weights)
-    raise TypeError(
-        f"FaceAligner: weights must be a file, a Checkpoint or a network, got {type(weights).__name__}"
-    )
+    raise TypeError(f"FaceAligner: weights must be a file, a Checkpoint or a network, got {type(weights).__name__}")
 
 
 def _is_path(value: object) -> bool:
@@ -327,9 +316,7 @@ def _per_image(kind: str, values: Any, count: int) -> list:
     if values is None:
         return [None] * count
     if len(values) != count:
-        raise ValueError(
-            f"FaceAligner: {kind} must hold one [n, 4] array per image: {count}, got {len(values)}"
-        )
+        raise ValueError(f"FaceAligner: {kind} must hold one [n, 4] array per image: {count}, got {len(values)}")
     return list(values)
 
 

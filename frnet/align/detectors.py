@@ -76,23 +76,17 @@ class YuNetDetector:
     ) -> None:
         path = Path(model)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"face detector {path}: {'not a file' if path.exists() else 'no such file'}"
-            )
+            raise FileNotFoundError(f"face detector {path}: {'not a file' if path.exists() else 'no such file'}")
         if not 0 < score_threshold < 1 or not 0 < nms_threshold < 1:
             raise ValueError(
                 "YuNetDetector: thresholds must lie in (0, 1), "
                 f"got score_threshold={score_threshold}, nms_threshold={nms_threshold}"
             )
         if not 1 <= min_size <= max_size:
-            raise ValueError(
-                f"YuNetDetector: wanted 1 <= min_size <= max_size, got {min_size} and {max_size}"
-            )
+            raise ValueError(f"YuNetDetector: wanted 1 <= min_size <= max_size, got {min_size} and {max_size}")
         self.path, self.max_size, self.min_size = path, max_size, min_size
         try:
-            self._net = cv2.FaceDetectorYN.create(
-                str(path), "", (max_size, max_size), score_threshold, nms_threshold
-            )
+            self._net = cv2.FaceDetectorYN.create(str(path), "", (max_size, max_size), score_threshold, nms_threshold)
         except cv2.error as error:
             raise ValueError(
                 f"face detector {path} is not a YuNet model OpenCV can load: {str(error).strip()}"
@@ -123,9 +117,7 @@ class YuNetDetector:
             found = self._net.detect(image)[1]
         except cv2.error as error:
             size = f"{image.shape[1]} x {image.shape[0]}"
-            raise ValueError(
-                f"face detector {self.path} fails on {size} pixels: {str(error).strip()}"
-            ) from error
+            raise ValueError(f"face detector {self.path} fails on {size} pixels: {str(error).strip()}") from error
         return np.empty((0, 15)) if found is None else found.astype(np.float64)
 
 
@@ -156,15 +148,9 @@ class HaarDetector:
                 f"OpenCV {cv2.__version__} has no cv2.CascadeClassifier (OpenCV 5 dropped it); "
                 "use YuNetDetector, or install opencv-python<5"
             )
-        path = (
-            Path(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
-            if model is None
-            else Path(model)
-        )
+        path = Path(cv2.data.haarcascades, "haarcascade_frontalface_default.xml") if model is None else Path(model)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"face detector {path}: {'not a file' if path.exists() else 'no such file'}"
-            )
+            raise FileNotFoundError(f"face detector {path}: {'not a file' if path.exists() else 'no such file'}")
         try:
             self._cascade = cv2.CascadeClassifier(str(path))
         except (cv2.error, SystemError) as error:  # a damaged file is the one or the other, by version
@@ -204,9 +190,7 @@ def open_detector(
         is_cascade = Path(detector).suffix.lower() == ".xml"
         if is_cascade:
             return HaarDetector(detector)
-        return YuNetDetector(
-            detector, **({} if score_threshold is None else {"score_threshold": score_threshold})
-        )
+        return YuNetDetector(detector, **({} if score_threshold is None else {"score_threshold": score_threshold}))
     raise TypeError(
         f"detector must be a model file or a callable that returns Detections, got {type(detector).__name__}"
     )

@@ -75,9 +75,7 @@ def check_image(image: object, name: str = "image") -> Image:
         ImageError: NaN or infinite values, another shape, no pixels, or over the limits.
     """
     if not isinstance(image, np.ndarray):
-        raise TypeError(
-            f"{name} must be a path or a uint8 array [height, width, 3], got {type(image).__name__}"
-        )
+        raise TypeError(f"{name} must be a path or a uint8 array [height, width, 3], got {type(image).__name__}")
     if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
         count = int(image.size - np.isfinite(image).sum())
         raise ImageError(f"{name} holds {count} values that are NaN or infinite")

@@ -37,8 +37,7 @@ def face_mesh(
         raise ValueError(f"face_mesh: triangles must be [T, 3] with T >= 1, got {list(triangles.shape)}")
     if triangles.min() < 0 or triangles.max() >= len(vertices):
         raise ValueError(
-            f"face_mesh: triangles refer to vertices {triangles.min()} to {triangles.max()}, "
-            f"there are {len(vertices)}"
+            f"face_mesh: triangles refer to vertices {triangles.min()} to {triangles.max()}, there are {len(vertices)}"
         )
     points = np.asarray(vertices, np.float64) * (1, -1, 1)
     if not _points_outwards(points, triangles):

@@ -79,23 +79,15 @@ class FaceTracker:
         faces = self.aligner.fit([frame], [regions])[0]
         overlap = _iou(regions.rois, np.array([roi for _, roi in kept]).reshape(-1, 4))
         ids: dict[int, int] = {}
-        for detected, index in zip(
-            *np.unravel_index(np.argsort(-overlap, axis=None), overlap.shape), strict=True
-        ):
+        for detected, index in zip(*np.unravel_index(np.argsort(-overlap, axis=None), overlap.shape), strict=True):
             number = kept[index][0].id
-            if (
-                overlap[detected, index] > SAME_FACE_IOU
-                and detected not in ids
-                and number not in ids.values()
-            ):
+            if overlap[detected, index] > SAME_FACE_IOU and detected not in ids and number not in ids.values():
                 ids[detected] = number
         for detected in range(len(faces)):
             if detected not in ids:
                 ids[detected] = self._next_id
                 self._next_id += 1
-        self._tracks = sorted(
-            (Track(ids[i], face) for i, face in enumerate(faces)), key=lambda track: track.id
-        )
+        self._tracks = sorted((Track(ids[i], face) for i, face in enumerate(faces)), key=lambda track: track.id)
         return self._tracks
 
 
@@ -185,13 +177,9 @@ def _open_writer(path: Path, rate: float, frame: Image) -> cv2.VideoWriter:
     codec = _CODECS.get(path.suffix.lower())
     if codec is None:
         raise ValueError(f"align_video: overlay {path} must end in one of {', '.join(_CODECS)}")
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*codec), rate, (frame.shape[1], frame.shape[0])
-    )
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, (frame.shape[1], frame.shape[0]))
     if not writer.isOpened():
-        raise OSError(
-            f"align_video: OpenCV cannot write {path} ({codec}, {frame.shape[1]} x {frame.shape[0]})"
-        )
+        raise OSError(f"align_video: OpenCV cannot write {path} ({codec}, {frame.shape[1]} x {frame.shape[0]})")
     return writer
 
 

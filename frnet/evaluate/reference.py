@@ -30,13 +30,9 @@ def landmark_difference(evaluation: Evaluation, reference: str | os.PathLike) ->
         with np.load(path, allow_pickle=False) as data:
             names, landmarks = data["names"].tolist(), data["landmarks68"]
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"reference {path}: wanted arrays names and landmarks68 in an .npz ({error})"
-        ) from error
+        raise ValueError(f"reference {path}: wanted arrays names and landmarks68 in an .npz ({error})") from error
     if landmarks.shape != (len(names), 3, 68):
-        raise ValueError(
-            f"reference {path}: landmarks68 must be [{len(names)}, 3, 68], got {list(landmarks.shape)}"
-        )
+        raise ValueError(f"reference {path}: landmarks68 must be [{len(names)}, 3, 68], got {list(landmarks.shape)}")
     missing = [name for name in evaluation.names if name not in names]
     if missing:
         raise ValueError(f"reference {path} has no landmarks of {', '.join(missing[:3])}")

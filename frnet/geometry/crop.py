@@ -44,8 +44,7 @@ def crop(image: Any, roi: Any, size: int = 120) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype not in (np.uint8, np.float32):
         raise ValueError(
-            "crop: image must be [H, W, 3], uint8 or float32, not empty, got "
-            f"{list(image.shape)} {image.dtype}"
+            f"crop: image must be [H, W, 3], uint8 or float32, not empty, got {list(image.shape)} {image.dtype}"
         )
     if size < 1:
         raise ValueError(f"crop: size must be at least 1, got {size}")

@@ -185,8 +185,7 @@ def _pose(pose_para: Any, caller: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
     values = np.asarray(pose_para, np.float64)
     if values.ndim == 0 or values.shape[-1] != 7:
         raise ValueError(
-            f"{caller}: pose_para must be [..., 7] (pitch, yaw, roll, t_x, t_y, t_z, f), got "
-            f"{list(values.shape)}"
+            f"{caller}: pose_para must be [..., 7] (pitch, yaw, roll, t_x, t_y, t_z, f), got {list(values.shape)}"
         )
     pitch, yaw, roll = np.moveaxis(np.rad2deg(values[..., :3]), -1, 0)
     return rotation_from_euler(yaw, pitch, roll), values[..., 3:6], values[..., 6]
@@ -195,9 +194,7 @@ def _pose(pose_para: Any, caller: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def _coefficients(values: Any, count: int, name: str) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if values.ndim == 0 or values.shape[-1] < count:
-        raise ValueError(
-            f"params_from_pose_para: {name} must be [..., at least {count}], got {list(values.shape)}"
-        )
+        raise ValueError(f"params_from_pose_para: {name} must be [..., at least {count}], got {list(values.shape)}")
     return values[..., :count]
 
 

@@ -50,9 +50,7 @@ def rotation_from_euler(yaw: Any, pitch: Any, roll: Any) -> np.ndarray:
         >>> rotation_from_euler(90.0, 0.0, 0.0).round(3)[0].tolist()
         [0.0, 0.0, -1.0]
     """
-    yaw, pitch, roll = np.broadcast_arrays(
-        *(np.deg2rad(np.asarray(a, np.float64)) for a in (yaw, pitch, roll))
-    )
+    yaw, pitch, roll = np.broadcast_arrays(*(np.deg2rad(np.asarray(a, np.float64)) for a in (yaw, pitch, roll)))
     cy, sy, cp, sp, cr, sr = (
         np.cos(yaw),
         np.sin(yaw),
@@ -129,9 +127,7 @@ def matrix2angle_3ddfa(rotation: Any) -> np.ndarray:
     cosine = np.where(gimbal, 1.0, np.cos(first))
     second = np.arctan2(r[..., 2, 1] / cosine, r[..., 2, 2] / cosine)
     third = np.arctan2(r[..., 1, 0] / cosine, r[..., 0, 0] / cosine)
-    upright = np.where(
-        r20 < 0, np.arctan2(r[..., 0, 1], r[..., 0, 2]), np.arctan2(-r[..., 0, 1], -r[..., 0, 2])
-    )
+    upright = np.where(r20 < 0, np.arctan2(r[..., 0, 1], r[..., 0, 2]), np.arctan2(-r[..., 0, 1], -r[..., 0, 2]))
     return np.stack([first, np.where(gimbal, upright, second), np.where(gimbal, 0.0, third)], -1)
 
 
@@ -164,8 +160,7 @@ def decompose_pose(params: Any) -> Pose:
         matrix = values[..., :12].reshape(*values.shape[:-1], 3, 4)
     else:
         raise ValueError(
-            "decompose_pose: expected parameters [..., 12 or more] or matrices [..., 3, 4], got "
-            f"{list(values.shape)}"
+            f"decompose_pose: expected parameters [..., 12 or more] or matrices [..., 3, 4], got {list(values.shape)}"
         )
     first, second = matrix[..., 0, :3], matrix[..., 1, :3]
     norm_first = np.linalg.norm(first, axis=-1, keepdims=True)

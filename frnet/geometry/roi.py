@@ -97,9 +97,7 @@ def roi_from_box(box: Any) -> np.ndarray:
     box = _four(box, "roi_from_box", "box")
     width, height = box[..., 2] - box[..., 0], box[..., 3] - box[..., 1]
     if not ((width > 0) & (height > 0)).all():
-        raise ValueError(
-            f"roi_from_box: expected boxes [x0, y0, x1, y1] with x1 > x0 and y1 > y0, got {box.tolist()}"
-        )
+        raise ValueError(f"roi_from_box: expected boxes [x0, y0, x1, y1] with x1 > x0 and y1 > y0, got {box.tolist()}")
     old = (width + height) / 2
     x = box[..., 2] - width / 2
     y = box[..., 3] - height / 2 + old * 0.14
@@ -190,8 +188,7 @@ def require_roi(roi: Any, width: int | None = None, height: int | None = None) -
     for one in roi.reshape(-1, 4):
         if not roi_is_valid(one):
             raise ValueError(
-                "roi: expected [x0, y0, x1, y1] in pixels, at least one pixel wide and high, "
-                f"got {one.tolist()}"
+                f"roi: expected [x0, y0, x1, y1] in pixels, at least one pixel wide and high, got {one.tolist()}"
             )
         if not roi_is_valid(one, width, height):
             raise ValueError(f"roi: {one.tolist()} lies outside the image of {width}x{height} pixels")
@@ -211,8 +208,7 @@ def _bounds(points: Any, caller: str) -> tuple[np.ndarray, np.ndarray]:
     points = np.asarray(points, np.float64)
     if points.ndim < 2 or points.shape[-1] not in (2, 3) or points.shape[-2] == 0:
         raise ValueError(
-            f"{caller}: points must be [..., N, 2] or [..., N, 3], one point per row, got "
-            f"{list(points.shape)}"
+            f"{caller}: points must be [..., N, 2] or [..., N, 3], one point per row, got {list(points.shape)}"
         )
     xy = points[..., :2]
     if not np.isfinite(xy).all():

@@ -261,9 +261,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
         name = shapes[0]
         problem = f"{name} is {list(state[name].shape)}, wanted {list(wanted[name].shape)}"
     if problem:
-        raise CheckpointError(
-            f"checkpoint {path} does not fit {model.architecture} {model.config}: {problem}"
-        )
+        raise CheckpointError(f"checkpoint {path} does not fit {model.architecture} {model.config}: {problem}")
     for name, value in state.items():
         if not torch.isfinite(value).all():
             raise CheckpointError(f"checkpoint {path}: {name} holds values that are not finite")

@@ -59,8 +59,6 @@ def network_from_3ddfa(state: Mapping[str, Tensor], path: Path) -> tuple[MobileN
     if "fc_param.weight" not in state:
         return MobileNetV1(config), dict(state), "3ddfa"
     renamed = {
-        name.replace("fc_param.", "fc."): value
-        for name, value in state.items()
-        if not name.startswith("fc_lm.")
+        name.replace("fc_param.", "fc."): value for name, value in state.items() if not name.startswith("fc_lm.")
     }
     return MobileNetV1(config), renamed, "3ddfa_v2"

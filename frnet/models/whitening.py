@@ -53,8 +53,7 @@ def check_whitening(checkpoint: Checkpoint, whitening: Whitening, source: str) -
     name = f"checkpoint {checkpoint.path}" if checkpoint.path else f"the {checkpoint.architecture}"
     if len(whitening.mean) != checkpoint.num_params:
         raise CheckpointError(
-            f"{name} gives {checkpoint.num_params} parameters, "
-            f"the whitening ({source}) has {len(whitening.mean)}"
+            f"{name} gives {checkpoint.num_params} parameters, the whitening ({source}) has {len(whitening.mean)}"
         )
     wanted, given = _BELONGS.get(checkpoint.source_format), identify_whitening(*whitening)
     if wanted and given and wanted != given:

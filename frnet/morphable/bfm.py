@@ -57,9 +57,7 @@ def read_bfm(
     fields = _fields(load_mat(path))
     for candidate in _FORMS:
         form, mu_shape, mu_exp, w_shape, w_exp, tri, landmarks = candidate
-        if {name for name in (mu_shape, mu_exp, w_shape, w_exp) if name} <= fields.keys() and (
-            mu_exp or tri in fields
-        ):
+        if {name for name in (mu_shape, mu_exp, w_shape, w_exp) if name} <= fields.keys() and (mu_exp or tri in fields):
             break
     else:
         raise ValueError(
@@ -71,9 +69,7 @@ def read_bfm(
     if mu_exp:
         extra = np.asarray(fields[mu_exp], np.float64).reshape(-1)
         if extra.size != mean.size:
-            raise ValueError(
-                f"{path}: {mu_exp} must have {mean.size} numbers, as {mu_shape} has, got {extra.size}"
-            )
+            raise ValueError(f"{path}: {mu_exp} must have {mean.size} numbers, as {mu_shape} has, got {extra.size}")
         mean = mean + extra
     shape = kept_columns(fields[w_shape], num_shape, f"{path}: {w_shape}")
     expression = (

@@ -28,9 +28,7 @@ def as_float_tensor(
     tensor = tensor.to(device=device, dtype=dtype)
     if not torch.isfinite(tensor).all():
         count = int((~torch.isfinite(tensor)).sum())
-        raise ValueError(
-            f"{described(name, sources)}: expected finite numbers, got {count} that are NaN or infinite"
-        )
+        raise ValueError(f"{described(name, sources)}: expected finite numbers, got {count} that are NaN or infinite")
     return tensor
 
 
@@ -40,9 +38,7 @@ def as_index_tensor(
     """An int64 tensor of vertex indices, each in [0, count)."""
     tensor = _tensor(value, name, sources)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise ValueError(
-            f"{described(name, sources)}: expected vertex indices (whole numbers), got {tensor.dtype}"
-        )
+        raise ValueError(f"{described(name, sources)}: expected vertex indices (whole numbers), got {tensor.dtype}")
     tensor = tensor.to(device=device, dtype=torch.int64)
     if tensor.numel() and (int(tensor.min()) < 0 or int(tensor.max()) >= count):
         raise ValueError(

@@ -90,9 +90,7 @@ def vertex_indices(keypoints: Any, source: str) -> np.ndarray:
         if (triples[:, 0] % 3 == 0).all() and (triples - triples[:, :1] == np.arange(3)).all():
             return triples[:, 0] // 3
     if flat.size == 3 * _LANDMARKS:
-        raise ValueError(
-            f"{source}: expected 68 triples of consecutive flat indices, each starting at a multiple of 3"
-        )
+        raise ValueError(f"{source}: expected 68 triples of consecutive flat indices, each starting at a multiple of 3")
     return flat
 
 

@@ -63,9 +63,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
         "name": "ict-face-model-light",
         "shape_names": [f"identity{index:03d}" for index in range(len(stored["identity"]))],
         "expression_names": [str(name) for name in stored["expression_names"]],
-        "sources": dict.fromkeys(
-            ("mean", "basis_shape", "basis_expression", "landmarks", "triangles"), str(path)
-        ),
+        "sources": dict.fromkeys(("mean", "basis_shape", "basis_expression", "landmarks", "triangles"), str(path)),
     }
 
 
@@ -96,8 +94,7 @@ def _read_folder(folder: Path) -> dict[str, Any]:
         vertices, _ = read_obj(folder / f"{name}.obj", faces=False)
         if vertices.shape != neutral.shape:
             raise ValueError(
-                f"{folder / name}.obj: expected {len(neutral)} vertices, as {_NEUTRAL} has, got "
-                f"{len(vertices)}"
+                f"{folder / name}.obj: expected {len(neutral)} vertices, as {_NEUTRAL} has, got {len(vertices)}"
             )
         return vertices - neutral
 
@@ -150,18 +147,14 @@ def read_obj(path: str | os.PathLike[str], *, faces: bool = True) -> tuple[np.nd
                 except ValueError:
                     corner = []
                 if len(corner) not in (3, 4) or min(corner) < 1:
-                    raise ValueError(
-                        f"{path}: expected a face of three or four vertex numbers, got {line.strip()!r}"
-                    )
+                    raise ValueError(f"{path}: expected a face of three or four vertex numbers, got {line.strip()!r}")
                 corners.append([index - 1 for index in corner] + [-1] * (4 - len(corner)))
     try:
         points = np.array(" ".join(vertices).split(), dtype=np.float64)
     except ValueError as error:
         raise ValueError(f"{path}: a vertex that is not three numbers ({error})") from None
     if points.size != 3 * len(vertices) or not vertices:
-        raise ValueError(
-            f"{path}: expected vertices of three numbers, got {points.size} for {len(vertices)} vertices"
-        )
+        raise ValueError(f"{path}: expected vertices of three numbers, got {points.size} for {len(vertices)} vertices")
     return points.reshape(-1, 3), np.array(corners, np.int64).reshape(-1, 4) if faces else None
 
 

@@ -88,15 +88,9 @@ class MorphableModel:
     ) -> None:
         files = dict(sources or {})
         mean = as_float_tensor(mean, "mean", files, device=device, dtype=dtype)
-        if (
-            mean.ndim not in (1, 2)
-            or (mean.ndim == 2 and mean.shape[1] != 1)
-            or mean.numel() % 3
-            or not mean.numel()
-        ):
+        if mean.ndim not in (1, 2) or (mean.ndim == 2 and mean.shape[1] != 1) or mean.numel() % 3 or not mean.numel():
             raise ValueError(
-                f"{described('mean', files)}: expected [3N] or [3N, 1] with at least one vertex, "
-                f"got {list(mean.shape)}"
+                f"{described('mean', files)}: expected [3N] or [3N, 1] with at least one vertex, got {list(mean.shape)}"
             )
         self.mean = mean.reshape(-1).contiguous()
         like = {"device": self.mean.device, "dtype": self.mean.dtype}
@@ -118,21 +112,13 @@ class MorphableModel:
         count = self.num_vertices
         self.landmarks = self.triangles = None
         if landmarks is not None:
-            self.landmarks = as_index_tensor(
-                landmarks, "landmarks", files, count=count, device=self.mean.device
-            )
+            self.landmarks = as_index_tensor(landmarks, "landmarks", files, count=count, device=self.mean.device)
             if self.landmarks.ndim != 1:
-                raise ValueError(
-                    f"{described('landmarks', files)}: expected [L], got {list(self.landmarks.shape)}"
-                )
+                raise ValueError(f"{described('landmarks', files)}: expected [L], got {list(self.landmarks.shape)}")
         if triangles is not None:
-            self.triangles = as_index_tensor(
-                triangles, "triangles", files, count=count, device=self.mean.device
-            )
+            self.triangles = as_index_tensor(triangles, "triangles", files, count=count, device=self.mean.device)
             if self.triangles.ndim != 2 or self.triangles.shape[1] != 3:
-                raise ValueError(
-                    f"{described('triangles', files)}: expected [T, 3], got {list(self.triangles.shape)}"
-                )
+                raise ValueError(f"{described('triangles', files)}: expected [T, 3], got {list(self.triangles.shape)}")
         self.param_mean, self.param_std = self._whitening(param_mean, param_std, files)
 
     def _names(self, names: Sequence[str] | None, argument: str, wanted: int) -> tuple[str, ...] | None:
@@ -282,9 +268,7 @@ class MorphableModel:
         components = self.basis.shape[1]
         return self._replace(
             mean=self.mean.reshape(-1, 3)[index].reshape(-1),
-            basis=self.basis.reshape(self.num_vertices, 3, components)[index]
-            .reshape(-1, components)
-            .contiguous(),
+            basis=self.basis.reshape(self.num_vertices, 3, components)[index].reshape(-1, components).contiguous(),
             landmarks=landmarks,
             triangles=triangles,
         )
@@ -307,8 +291,7 @@ class MorphableModel:
         index = index.to(torch.int64)
         if int(index.min()) < -count or int(index.max()) >= count:
             raise ValueError(
-                f"subset: vertex indices go from 0 to {count - 1}, got {int(index.min())} to "
-                f"{int(index.max())}"
+                f"subset: vertex indices go from 0 to {count - 1}, got {int(index.min())} to {int(index.max())}"
             )
         return torch.where(index < 0, index + count, index)
 
@@ -321,9 +304,7 @@ class MorphableModel:
         if self.landmarks is None:
             raise ValueError(f"landmark_model: {self!r} has no landmarks")
         model = self.subset(self.landmarks)
-        return model._replace(
-            landmarks=torch.arange(self.landmarks.numel(), device=self.device), triangles=None
-        )
+        return model._replace(landmarks=torch.arange(self.landmarks.numel(), device=self.device), triangles=None)
 
     def truncate(self, num_shape: int, num_expression: int) -> MorphableModel:
         """The model of the first components only, its whitening shortened alike.
@@ -343,9 +324,7 @@ class MorphableModel:
             )
         changes: dict[str, Any] = {
             "layout": layout,
-            "basis": torch.cat(
-                [self.basis_shape[:, :num_shape], self.basis_expression[:, :num_expression]], 1
-            ),
+            "basis": torch.cat([self.basis_shape[:, :num_shape], self.basis_expression[:, :num_expression]], 1),
             "shape_names": self.shape_names and self.shape_names[:num_shape],
             "expression_names": self.expression_names and self.expression_names[:num_expression],
         }
@@ -489,9 +468,7 @@ class MorphableModel:
         return cls(**threeddfa.read_grid(npz, landmarks, whitening, expression=expression))
 
     @classmethod
-    def from_3ddfa(
-        cls, folder: str | os.PathLike[str], whitening: Any = None, triangles: Any = None
-    ) -> MorphableModel:
+    def from_3ddfa(cls, folder: str | os.PathLike[str], whitening: Any = None, triangles: Any = None) -> MorphableModel:
         """3DDFA's 53,215-vertex model from its ``train.configs`` folder; see :func:`.threeddfa.read_v1`."""
         return cls(**threeddfa.read_v1(folder, whitening, triangles))
 

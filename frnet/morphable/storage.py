@@ -48,17 +48,11 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[st
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     num_shape = metadata.get("num_shape", "")
-    if (
-        metadata.get("format") != _FORMAT
-        or not {"mean", "basis"} <= tensors.keys()
-        or not num_shape.isdecimal()
-    ):
+    if metadata.get("format") != _FORMAT or not {"mean", "basis"} <= tensors.keys() or not num_shape.isdecimal():
         raise ValueError(
             f"{path}: expected a morphable model of format {_FORMAT}, got "
             f"{metadata.get('format', 'another format')} with the tensors {sorted(tensors)}"
         )
     if tensors["basis"].ndim != 2 or int(num_shape) > tensors["basis"].shape[1]:
-        raise ValueError(
-            f"{path}: basis {list(tensors['basis'].shape)} cannot hold {num_shape} shape components"
-        )
+        raise ValueError(f"{path}: basis {list(tensors['basis'].shape)} cannot hold {num_shape} shape components")
     return tensors, metadata

@@ -170,9 +170,7 @@ def read_v1(folder: str | os.PathLike[str], whitening: Any = None, triangles: An
     source = folder / "param_whitening.pkl" if whitening is None else whitening
     pair = load_whitening(source)
     if triangles is None:
-        found = [
-            path for path in (folder / "tri.mat", folder.parent / "visualize" / "tri.mat") if path.is_file()
-        ]
+        found = [path for path in (folder / "tri.mat", folder.parent / "visualize" / "tri.mat") if path.is_file()]
         triangles = found[0] if found else None
     sources = {
         "mean": f"{paths['u_shp']} and u_exp.npy",

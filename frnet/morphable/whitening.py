@@ -88,15 +88,12 @@ def load_whitening(source: str | os.PathLike[str] | tuple[Any, Any]) -> Whitenin
         path = Path(source)
         stored = load_pickle(path)
         if not isinstance(stored, dict):
-            raise UnpickleError(
-                f"{path}: expected a dictionary with mean and std, got {type(stored).__name__}"
-            )
+            raise UnpickleError(f"{path}: expected a dictionary with mean and std, got {type(stored).__name__}")
         for mean_key, std_key in _KEYS:
             if mean_key in stored and std_key in stored:
                 return _checked(stored[mean_key], stored[std_key], str(path))
         raise ValueError(
-            f"{path}: a whitening has the keys param_mean and param_std, or mean and std; got "
-            f"{sorted(stored)}"
+            f"{path}: a whitening has the keys param_mean and param_std, or mean and std; got {sorted(stored)}"
         )
     if not isinstance(source, (tuple, list)) or len(source) != 2:
         raise ValueError("whitening must be the path of a pickle or a pair (mean, std)")
@@ -121,9 +118,7 @@ def _vector(values: Any) -> np.ndarray:
 def _checked(mean: Any, std: Any, source: str) -> Whitening:
     mean, std = _vector(mean), _vector(std)
     if mean.size != std.size or mean.size < 12:
-        raise ValueError(
-            f"{source}: mean and std must have one length of at least 12, got {mean.size} and {std.size}"
-        )
+        raise ValueError(f"{source}: mean and std must have one length of at least 12, got {mean.size} and {std.size}")
     if not np.isfinite(mean).all() or not np.isfinite(std).all() or (std <= 0).any():
         raise ValueError(f"{source}: mean must be finite and std positive throughout")
     return Whitening(mean, std)

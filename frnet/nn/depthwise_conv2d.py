@@ -13,9 +13,7 @@ from frnet import ops
 def _pair(value: int | tuple[int, int], name: str, least: int) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2 or not all(isinstance(number, int) and number >= least for number in pair):
-        raise ValueError(
-            f"DepthwiseConv2d: {name} must be an int >= {least} or a pair of them, got {value!r}"
-        )
+        raise ValueError(f"DepthwiseConv2d: {name} must be an int >= {least} or a pair of them, got {value!r}")
     return pair
 
 

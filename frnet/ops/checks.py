@@ -28,13 +28,9 @@ def check_dtype(op: str, name: str, value: torch.Tensor, dtypes: tuple[torch.dty
         raise TypeError(f"{op}: {name} must be {dtype_names(dtypes)}, got {dtype_names((value.dtype,))}")
 
 
-def check_device(
-    op: str, name: str, value: torch.Tensor, reference_name: str, reference: torch.Tensor
-) -> None:
+def check_device(op: str, name: str, value: torch.Tensor, reference_name: str, reference: torch.Tensor) -> None:
     if value.device != reference.device:
-        raise ValueError(
-            f"{op}: {name} must be on {reference_name}'s device {reference.device}, got {value.device}"
-        )
+        raise ValueError(f"{op}: {name} must be on {reference_name}'s device {reference.device}, got {value.device}")
 
 
 def check_pair(op: str, name: str, value: object, minimum: int) -> tuple[int, int]:

@@ -60,12 +60,8 @@ def depthwise_conv2d(
                 [6., 9.]])
     """
     stride_h, stride_w = (stride, stride) if type(stride) is int else check_pair(_OP, "stride", stride, 1)
-    padding_h, padding_w = (
-        (padding, padding) if type(padding) is int else check_pair(_OP, "padding", padding, 0)
-    )
-    dilation_h, dilation_w = (
-        (dilation, dilation) if type(dilation) is int else check_pair(_OP, "dilation", dilation, 1)
-    )
+    padding_h, padding_w = (padding, padding) if type(padding) is int else check_pair(_OP, "padding", padding, 0)
+    dilation_h, dilation_w = (dilation, dilation) if type(dilation) is int else check_pair(_OP, "dilation", dilation, 1)
     options = (stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w)
     try:
         return torch.ops.frnet.depthwise_conv2d.default(x, weight, bias, *options)
@@ -97,9 +93,7 @@ def _check(x, weight, bias, stride_h, stride_w, padding_h, padding_w, dilation_h
     if bias is not None:
         check_tensor(_OP, "bias", bias, "[channels]")
         if bias.shape[0] != channels:
-            raise ValueError(
-                f"{_OP}: bias must have shape [{channels}], the channels of x, got {list(bias.shape)}"
-            )
+            raise ValueError(f"{_OP}: bias must have shape [{channels}], the channels of x, got {list(bias.shape)}")
         check_dtype(_OP, "bias", bias, dtypes)
         check_device(_OP, "bias", bias, "x", x)
     kernel_h, kernel_w = weight.shape[2], weight.shape[3]

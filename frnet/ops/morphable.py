@@ -103,18 +103,14 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad_vertices):
     if any(ctx.needs_input_grad[1:]):
-        raise NotImplementedError(
-            "reconstruct_vertices: differentiable in params alone, not in mean or basis"
-        )
+        raise NotImplementedError("reconstruct_vertices: differentiable in params alone, not in mean or basis")
     params, mean, basis = ctx.saved_tensors
     grad = torch.ops.frnet.reconstruct_vertices_backward.default(grad_vertices, params, mean, basis)
     return grad, None, None
 
 
 def _double_backward(ctx, *gradients):
-    raise NotImplementedError(
-        "reconstruct_vertices: there is no second derivative; it is differentiable once"
-    )
+    raise NotImplementedError("reconstruct_vertices: there is no second derivative; it is differentiable once")
 
 
 torch.library.register_autograd("frnet::reconstruct_vertices", _backward, setup_context=_setup_context)

@@ -35,10 +35,7 @@ def photo(files):
 
 def same(a, b, tolerance=2e-3) -> bool:
     """Whether two faces agree; results depend on the batch by a rounding error, in pixels."""
-    return (
-        np.abs(a.vertices - b.vertices).max() < tolerance
-        and np.abs(a.landmarks - b.landmarks).max() < tolerance
-    )
+    return np.abs(a.vertices - b.vertices).max() < tolerance and np.abs(a.landmarks - b.landmarks).max() < tolerance
 
 
 def test_matches_the_published_code(aligner, files):
@@ -165,9 +162,7 @@ def test_whitening_in_order_of_precedence(files, grid, tmp_path):
 
 
 def test_other_whitening_is_refused(files, grid, tmp_path):
-    with pytest.raises(
-        CheckpointError, match=r"mb05.*belongs to the whitening 3ddfa-v2.*whitening.pkl.* 3ddfa-v1"
-    ):
+    with pytest.raises(CheckpointError, match=r"mb05.*belongs to the whitening 3ddfa-v2.*whitening.pkl.* 3ddfa-v1"):
         FaceAligner(files.weights, grid, whitening=files.whitening_v1)
     alone = tmp_path / "mb05.pth"
     shutil.copy(files.weights, alone)

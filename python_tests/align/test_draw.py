@@ -42,10 +42,7 @@ def test_coverage_is_that_of_the_polygon(rng):
     drawn[top : top + cover.shape[0], left : left + cover.shape[1]] = cover
     contours = [corners[:, None] for corners in points[triangles, :2]]
     expected = [
-        [
-            max(cv2.pointPolygonTest(contour, (float(x), float(y)), True) for contour in contours)
-            for x in range(100)
-        ]
+        [max(cv2.pointPolygonTest(contour, (float(x), float(y)), True) for contour in contours) for x in range(100)]
         for y in range(100)
     ]
     clear = np.abs(expected) > 1e-2  # pixels: on the edge itself either answer will do
@@ -56,9 +53,7 @@ def test_the_nearest_triangle_is_seen(rng):
     near, far = square(10, 10, 40, 40, z=5.0), square(0, 0, 50, 50, z=-5.0)
     far[:2, 2] = -60  # tilted, so it is lit otherwise
     for first, second in ((near, far), (far, near)):
-        light, cover, _ = shade_mesh(
-            np.concatenate([first, second]), np.concatenate([SQUARE, SQUARE + 4]), 60, 60
-        )
+        light, cover, _ = shade_mesh(np.concatenate([first, second]), np.concatenate([SQUARE, SQUARE + 4]), 60, 60)
         assert cover[25, 25] == cover[5, 5] == 1
         assert light[25, 25] == pytest.approx(0.25 + 0.75 / np.hypot(1, 0.4), abs=1e-5)
         assert light[5, 5] != light[25, 25]

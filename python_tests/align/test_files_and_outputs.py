@@ -22,9 +22,7 @@ def finder(checkpoint, grid, files, yunet) -> FaceAligner:
 def test_inputs_are_files_and_folders(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt", "clip.mp4", "sub"):
         (tmp_path / name).mkdir() if name == "sub" else (tmp_path / name).touch()
-    images, videos, problems = expand_inputs(
-        [tmp_path, tmp_path / "notes.txt", tmp_path / "sub", Path("nowhere")]
-    )
+    images, videos, problems = expand_inputs([tmp_path, tmp_path / "notes.txt", tmp_path / "sub", Path("nowhere")])
     assert [path.name for path in images] == ["a.png", "b.JPG", "notes.txt"]  # named itself, so it is tried
     assert [path.name for path in videos] == ["clip.mp4"]
     assert problems == [

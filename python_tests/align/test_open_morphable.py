@@ -17,9 +17,7 @@ def test_every_format_at_hand(shared, files, grid, tmp_path):
 
 
 def test_a_grid_alone_has_no_landmarks(files):
-    with pytest.raises(
-        ValueError, match=r"bfm_grid64_basis\.npz is a grid without landmarks: also give landmarks="
-    ):
+    with pytest.raises(ValueError, match=r"bfm_grid64_basis\.npz is a grid without landmarks: also give landmarks="):
         open_morphable(files.grid)
 
 

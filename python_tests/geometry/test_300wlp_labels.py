@@ -29,9 +29,7 @@ def model(shared):
 def labels(shared):
     truth = np.load(shared / "aflw2000-3d-sample/ground_truth.npz")
     files = [shared / "aflw2000-3d-sample" / f"{name[:-4]}.mat" for name in truth["names"]]
-    return [
-        (scipy.io.loadmat(path), roi) for path, roi in zip(files, truth["roi"].astype(float), strict=True)
-    ]
+    return [(scipy.io.loadmat(path), roi) for path, roi in zip(files, truth["roi"].astype(float), strict=True)]
 
 
 def shape_of(model, label):
@@ -98,9 +96,7 @@ def test_parameters_of_a_crop_project_to_the_same_pixels(model, labels, scale_de
         depth = got[:, 2] - wanted[:, 2]
         np.testing.assert_allclose(depth, 0 if scale_depth else depth[0], atol=1e-9)
         assert (params[11] == arguments[0][5]) == (not scale_depth)
-        np.testing.assert_allclose(
-            pose_angles(params), np.rad2deg(arguments[0][[1, 0, 2]]), rtol=0, atol=1e-5
-        )
+        np.testing.assert_allclose(pose_angles(params), np.rad2deg(arguments[0][[1, 0, 2]]), rtol=0, atol=1e-5)
         # Under 3DDFA's whitening a label is an ordinary face.
         assert np.abs(model.whiten(params)).max() < 6
 

@@ -18,9 +18,7 @@ def reference(image, roi, size=120):
     height, width = image.shape[:2]
     pad = max(0, -x0, -y0, x1 - width, y1 - height)
     padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-    return cv2.resize(
-        padded[y0 + pad : y1 + pad, x0 + pad : x1 + pad], (size, size), interpolation=cv2.INTER_LINEAR
-    )
+    return cv2.resize(padded[y0 + pad : y1 + pad, x0 + pad : x1 + pad], (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 @pytest.fixture
@@ -59,9 +57,7 @@ def test_several_rois_and_sizes(image):
 
 
 def test_views_are_read_as_they_are(image):
-    np.testing.assert_array_equal(
-        crop(image[:, ::-1, ::-1], ROIS[0]), crop(image[:, ::-1, ::-1].copy(), ROIS[0])
-    )
+    np.testing.assert_array_equal(crop(image[:, ::-1, ::-1], ROIS[0]), crop(image[:, ::-1, ::-1].copy(), ROIS[0]))
 
 
 @pytest.mark.parametrize("roi", [r for r in ROIS if r[2] - r[0] != 240], ids=str)

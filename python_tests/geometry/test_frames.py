@@ -29,9 +29,7 @@ def test_landmarks_of_3ddfa_v2(samples):
     # Their arithmetic is float32, at coordinates up to 450 pixels.
     np.testing.assert_allclose(landmarks, reference["landmarks68"].swapaxes(1, 2), rtol=0, atol=1e-4)
     points = truth["pts68"][:, :2].swapaxes(1, 2)
-    nme = np.linalg.norm(landmarks[..., :2] - points, axis=-1).mean(1) / np.sqrt(
-        np.ptp(points, axis=1).prod(1)
-    )
+    nme = np.linalg.norm(landmarks[..., :2] - points, axis=-1).mean(1) / np.sqrt(np.ptp(points, axis=1).prod(1))
     np.testing.assert_allclose(nme, reference["nme"], rtol=1e-4)
 
 
@@ -69,12 +67,8 @@ def test_v1_lies_one_crop_pixel_further(samples):
     v1 = crop_to_image_3ddfa_v1(vertices, roi + 1) - [1, 1, 0]  # both count from 1
     scale = (roi[:, 2:] - roi[:, :2])[:, None] / 120
     v2 = crop_to_image(vertices, roi)
-    np.testing.assert_allclose(
-        v1[..., :2] - v2[..., :2], np.broadcast_to(scale, v2[..., :2].shape), atol=1e-9
-    )
-    np.testing.assert_allclose(
-        v1[..., 2] - v2[..., 2], np.broadcast_to(scale.mean(-1), v2[..., 2].shape), atol=1e-9
-    )
+    np.testing.assert_allclose(v1[..., :2] - v2[..., :2], np.broadcast_to(scale, v2[..., :2].shape), atol=1e-9)
+    np.testing.assert_allclose(v1[..., 2] - v2[..., 2], np.broadcast_to(scale.mean(-1), v2[..., 2].shape), atol=1e-9)
 
 
 @pytest.mark.parametrize("function", [crop_to_image, image_to_crop, crop_to_image_3ddfa_v1])

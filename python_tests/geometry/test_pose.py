@@ -20,9 +20,7 @@ def test_rotation_is_the_product_of_three(rng):
     yaw, pitch, roll = rng.uniform(-180, 180, size=(3, 20))
     got = rotation_from_euler(yaw, pitch, roll)
     # SciPy's turns are counter-clockwise; those of 300W-LP are their transposes.
-    turns = [
-        Rotation.from_euler(a, t[:, None], degrees=True) for a, t in (("x", pitch), ("y", yaw), ("z", roll))
-    ]
+    turns = [Rotation.from_euler(a, t[:, None], degrees=True) for a, t in (("x", pitch), ("y", yaw), ("z", roll))]
     x, y, z = (turn.as_matrix().swapaxes(1, 2) for turn in turns)
     np.testing.assert_allclose(got, x @ y @ z, atol=1e-12)
     np.testing.assert_allclose(np.linalg.det(got), 1)
@@ -80,9 +78,7 @@ def test_angles_of_3ddfa(shared):
     reference = np.load(shared / "aflw2000-3d-sample/mb05_reference.npz")
     rotation = decompose_pose(reference["param"]).rotation
     # float32 in their code
-    np.testing.assert_allclose(
-        matrix2angle_3ddfa(rotation), reference["angles_yaw_pitch_roll"], rtol=0, atol=1e-6
-    )
+    np.testing.assert_allclose(matrix2angle_3ddfa(rotation), reference["angles_yaw_pitch_roll"], rtol=0, atol=1e-6)
     # 300W-LP's angles of the same predictions, beside the labels: the network is right to a few degrees.
     truth = np.load(shared / "aflw2000-3d-sample/ground_truth.npz")
     assert np.abs(pose_angles(reference["param"])[:, 0] - truth["yaw"]).mean() < 5

@@ -40,9 +40,7 @@ def test_roi_from_landmarks(rng):
     assert roi.shape == (4, 5, 4)
     low, high = points[..., :2].min(-2), points[..., :2].max(-2)
     np.testing.assert_allclose((roi[..., :2] + roi[..., 2:]) / 2, (low + high) / 2)
-    np.testing.assert_allclose(
-        roi[..., 2:] - roi[..., :2], np.sqrt(2) * (high - low).max(-1, keepdims=True) + [0, 0]
-    )
+    np.testing.assert_allclose(roi[..., 2:] - roi[..., :2], np.sqrt(2) * (high - low).max(-1, keepdims=True) + [0, 0])
     np.testing.assert_array_equal(roi_from_landmarks(points[..., :2]), roi)
     np.testing.assert_allclose(roi_from_landmarks(points[..., :2] + 7), roi + 7)
     assert roi_from_landmarks(points[:0]).shape == (0, 5, 4)

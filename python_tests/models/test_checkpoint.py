@@ -218,9 +218,7 @@ def test_truncated_and_foreign_files(tmp_path, network, published):
     with pytest.raises(CheckpointError, match=r"list.pth holds no state dict"):
         load_checkpoint(tmp_path / "list.pth")
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
-    with pytest.raises(
-        CheckpointError, match=r"plain.safetensors is safetensors, but not an frnet checkpoint"
-    ):
+    with pytest.raises(CheckpointError, match=r"plain.safetensors is safetensors, but not an frnet checkpoint"):
         load_checkpoint(tmp_path / "plain.safetensors")
     with pytest.raises(FileNotFoundError, match=r"checkpoint .*nowhere.pth: no such file"):
         load_checkpoint(tmp_path / "nowhere.pth")

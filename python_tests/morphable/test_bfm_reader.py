@@ -123,9 +123,7 @@ def test_files_that_are_no_such_model(tmp_path):
     with pytest.raises(FileNotFoundError):
         MorphableModel.from_bfm(path)
     scipy.io.savemat(path, {"UV": np.zeros((5, 2))})
-    with pytest.raises(
-        ValueError, match=r"BFM\.mat: expected the variables of a Basel Face Model.*got \['UV'\]"
-    ):
+    with pytest.raises(ValueError, match=r"BFM\.mat: expected the variables of a Basel Face Model.*got \['UV'\]"):
         MorphableModel.from_bfm(path)
     for content in (b"", b"not a mat file" * 20):
         path.write_bytes(content)

@@ -64,13 +64,9 @@ def test_the_folder_gives_what_the_npz_gives(whole, part):
     np.testing.assert_allclose(part.mean, whole.mean, rtol=0, atol=1e-6)
     assert (part.triangles == whole.triangles).all()
     assert (part.landmarks == whole.landmarks).all()
-    np.testing.assert_allclose(
-        part.basis_shape, whole.basis_shape[:, :2], rtol=2**-11, atol=1e-5
-    )  # float16 npz
+    np.testing.assert_allclose(part.basis_shape, whole.basis_shape[:, :2], rtol=2**-11, atol=1e-5)  # float16 npz
     chosen = [whole.expression_names.index(name) for name in part.expression_names]
-    np.testing.assert_allclose(
-        part.basis_expression, whole.basis_expression[:, chosen], rtol=2**-11, atol=1e-5
-    )
+    np.testing.assert_allclose(part.basis_expression, whole.basis_expression[:, chosen], rtol=2**-11, atol=1e-5)
 
 
 def test_a_partial_folder_says_what_it_read(shared, caplog):
@@ -88,9 +84,7 @@ def test_obj_agrees_with_an_independent_reader(shared):
     vertices, faces = read_obj(path)
     mesh = trimesh.load(path, force="mesh", process=False, maintain_order=True, skip_materials=True)
     other = np.unique(np.asarray(mesh.vertices).round(5), axis=0)
-    np.testing.assert_allclose(
-        np.unique(vertices[np.unique(faces[faces >= 0])].round(5), axis=0), other, atol=1e-5
-    )
+    np.testing.assert_allclose(np.unique(vertices[np.unique(faces[faces >= 0])].round(5), axis=0), other, atol=1e-5)
     assert len(mesh.faces) == len(faces) + (faces[:, 3] >= 0).sum()
 
 
@@ -108,9 +102,7 @@ def small(tmp_path):
     mesh("generic_neutral_mesh.obj", neutral)
     mesh("identity000.obj", neutral + 0.5)
     mesh("jawOpen.obj", neutral * [1, 2, 1])
-    (tmp_path / "vertex_indices.json").write_text(
-        json.dumps({"expressions": [], "idx_to_landmark_verts": [2, 0]})
-    )
+    (tmp_path / "vertex_indices.json").write_text(json.dumps({"expressions": [], "idx_to_landmark_verts": [2, 0]}))
     return tmp_path
 
 

@@ -49,9 +49,7 @@ def test_split_keeps_the_graph_and_shares_memory():
 
 def test_errors_say_what_was_wanted():
     layout = ParamLayout(40, 10)
-    with pytest.raises(
-        ValueError, match=r"\[\.\.\., 62\] \(12 \+ 40 shape \+ 10 expression\), got \[3, 61\]"
-    ):
+    with pytest.raises(ValueError, match=r"\[\.\.\., 62\] \(12 \+ 40 shape \+ 10 expression\), got \[3, 61\]"):
         layout.split(np.zeros((3, 61)))
     with pytest.raises(ValueError, match=r"alpha_shape must be \[2, 40\], got \[2, 41\]"):
         layout.join(np.zeros((2, 3, 3)), np.zeros((2, 3)), np.zeros((2, 41)), np.zeros((2, 10)))

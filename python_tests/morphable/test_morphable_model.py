@@ -52,14 +52,11 @@ def test_what_it_holds(model, arrays):
     assert model.dtype == torch.float32
     assert model.whitening == "custom"
     assert repr(model) == (
-        "MorphableModel('tiny', vertices=7, shape=4, expression=3, landmarks=3, triangles=3, "
-        "whitening='custom')"
+        "MorphableModel('tiny', vertices=7, shape=4, expression=3, landmarks=3, triangles=3, whitening='custom')"
     )
 
 
-@pytest.mark.parametrize(
-    "convert", [torch.from_numpy, np.asfortranarray, lambda a: a.astype(a.dtype.newbyteorder())]
-)
+@pytest.mark.parametrize("convert", [torch.from_numpy, np.asfortranarray, lambda a: a.astype(a.dtype.newbyteorder())])
 def test_tensors_and_any_memory_layout_are_accepted(model, arrays, convert):
     again = MorphableModel(
         **{k: convert(v) if v.dtype != np.uint16 else v for k, v in arrays.items()},
@@ -100,9 +97,7 @@ def test_to(model):
 )
 def test_subset(model, vertices):
     part = model.subset(vertices)
-    kept = (
-        np.arange(N)[np.asarray(vertices)] if np.asarray(vertices).dtype == bool else np.array([1, 2, 3, 5])
-    )
+    kept = np.arange(N)[np.asarray(vertices)] if np.asarray(vertices).dtype == bool else np.array([1, 2, 3, 5])
     rows = (3 * kept[:, None] + np.arange(3)).reshape(-1)
     np.testing.assert_array_equal(part.mean, model.mean[rows])
     np.testing.assert_array_equal(part.basis, model.basis[rows])
@@ -295,6 +290,4 @@ def test_imports_go_one_way():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             own = [name for name in names if name.startswith("frnet")]
-            assert all(
-                name.startswith(("frnet.morphable", "frnet.geometry", "frnet.unpickle")) for name in own
-            ), path
+            assert all(name.startswith(("frnet.morphable", "frnet.geometry", "frnet.unpickle")) for name in own), path

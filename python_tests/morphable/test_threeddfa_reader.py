@@ -63,9 +63,7 @@ def test_whitening_of_v1_as_text_is_coarse(shared):
     exact = MorphableModel.from_3ddfa_landmarks(folder, shared / "3ddfa/train.configs/param_whitening.pkl")
     z = np.clip(np.random.default_rng(0).normal(size=(50, 62)), -3, 3)
     error = [
-        np.linalg.norm(
-            vertices(exact, exact.dewhiten(one)) - vertices(exact, coarse.dewhiten(one)), axis=1
-        ).max()
+        np.linalg.norm(vertices(exact, exact.dewhiten(one)) - vertices(exact, coarse.dewhiten(one)), axis=1).max()
         for one in z
     ]
     assert 0.01 < max(error) < 0.3
@@ -91,9 +89,7 @@ def test_a_fitted_mesh_lies_in_the_landmarks_span(shared):
     model = MorphableModel.from_3ddfa_landmarks(
         shared / "3ddfa/landmark_basis", shared / "3ddfa/train.configs/param_whitening.pkl"
     )
-    found = least_squares(
-        lambda z: (vertices(model, model.dewhiten(z)) - fitted[keypoints]).reshape(-1), np.zeros(62)
-    )
+    found = least_squares(lambda z: (vertices(model, model.dewhiten(z)) - fitted[keypoints]).reshape(-1), np.zeros(62))
     assert np.sqrt(np.mean(found.fun**2)) < 2e-4  # crop pixels
     assert np.abs(found.x).max() < 4  # and under this whitening it is an ordinary face
 
@@ -131,9 +127,7 @@ def test_a_damaged_landmark_folder(shared, tmp_path, name, edit, message):
 
 @pytest.fixture(scope="module")
 def grid(shared):
-    return MorphableModel.from_3ddfa_grid(
-        shared / "3ddfa/bfm_grid64_basis.npz", shared / "3ddfa/landmark_basis"
-    )
+    return MorphableModel.from_3ddfa_grid(shared / "3ddfa/bfm_grid64_basis.npz", shared / "3ddfa/landmark_basis")
 
 
 def test_grid_holds_the_landmarks_first(shared, grid):

@@ -43,9 +43,7 @@ def test_every_instruction_set(isa):
 def test_the_networks_shapes(channels, size, stride, device):
     x, weight, _ = make(2, channels, size, 3, stride, 1).on(device, torch.float32)
     expected = F.conv2d(x, weight, None, stride, 1, 1, channels)
-    torch.testing.assert_close(
-        ops.depthwise_conv2d(x, weight, None, stride, 1), expected, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(ops.depthwise_conv2d(x, weight, None, stride, 1), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_memory_format_is_kept():

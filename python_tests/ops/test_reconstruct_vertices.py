@@ -94,22 +94,16 @@ def test_no_second_mesh_sized_buffer():
     vertices, batch = 20_000, 16
     morphable = model(torch.zeros(3 * vertices), torch.zeros(3 * vertices, 50))
     params = torch.zeros(batch, 62)
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         ops.reconstruct_vertices(params, morphable)
-    allocated = sum(
-        event.self_cpu_memory_usage for event in profile.key_averages() if event.self_cpu_memory_usage > 0
-    )
+    allocated = sum(event.self_cpu_memory_usage for event in profile.key_averages() if event.self_cpu_memory_usage > 0)
     assert allocated == batch * vertices * 3 * 4
 
 
 def test_compiled_around_a_morphable_model():
     params, mean, basis = make(2, 5, 3).on("cpu", torch.float32)
     morphable = model(mean, basis)
-    compiled = torch.compile(
-        lambda p: ops.reconstruct_vertices(p, morphable), fullgraph=True, backend="aot_eager"
-    )
+    compiled = torch.compile(lambda p: ops.reconstruct_vertices(p, morphable), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(params), ops.reconstruct_vertices(params, morphable), rtol=0, atol=0)
 
 

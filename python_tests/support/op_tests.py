@@ -100,9 +100,7 @@ class OpTests:
 
     def test_gradcheck(self, small_sample):
         tensors = small_sample.on("cpu", torch.float64)
-        assert torch.autograd.gradcheck(
-            lambda *args: self.op(*args, **small_sample.options), tensors, fast_mode=False
-        )
+        assert torch.autograd.gradcheck(lambda *args: self.op(*args, **small_sample.options), tensors, fast_mode=False)
 
     @pytest.mark.parametrize("device", CPU_AND_CUDA)
     def test_opcheck(self, small_sample, device):

@@ -47,8 +47,8 @@ void depthwise_conv2d(const T* x, const T* weight, const T* bias, T* y, const De
                       const Parallel& parallel);
 
 template <typename T>
-void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x,
-                                     const DepthwiseConv2dShape& shape, const Parallel& parallel);
+void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x, const DepthwiseConv2dShape& shape,
+                                     const Parallel& parallel);
 
 // Bytes of scratch that depthwise_conv2d_backward_weight needs; depends on the shape alone, so that the
 // order of summation, and with it every bit of the result, does not depend on the number of threads.
@@ -58,8 +58,7 @@ size_t depthwise_conv2d_backward_weight_workspace(const DepthwiseConv2dShape& sh
 // grad_bias may be null.
 template <typename T>
 void depthwise_conv2d_backward_weight(const T* grad_y, const T* x, T* grad_weight, T* grad_bias,
-                                      const DepthwiseConv2dShape& shape, void* workspace,
-                                      const Parallel& parallel);
+                                      const DepthwiseConv2dShape& shape, void* workspace, const Parallel& parallel);
 
 }  // namespace cpu
 
@@ -71,8 +70,8 @@ void depthwise_conv2d(const T* x, const T* weight, const T* bias, T* y, const De
                       void* stream);
 
 template <typename T>
-void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x,
-                                     const DepthwiseConv2dShape& shape, void* stream);
+void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x, const DepthwiseConv2dShape& shape,
+                                     void* stream);
 
 template <typename T>
 size_t depthwise_conv2d_backward_weight_workspace(const DepthwiseConv2dShape& shape);

@@ -18,7 +18,8 @@ struct Parallel {
 
   template <typename F>
   void operator()(int64_t count, int64_t grain, const F& body) const {
-    run(count, grain, [](int64_t begin, int64_t end, void* context) { (*static_cast<const F*>(context))(begin, end); },
+    run(
+        count, grain, [](int64_t begin, int64_t end, void* context) { (*static_cast<const F*>(context))(begin, end); },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 };

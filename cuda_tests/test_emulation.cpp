@@ -1,0 +1,372 @@
+// The host emulation itself: that barriers, shuffles and shared memory behave, that the mistakes it is there
+// to catch are caught, and that the 16-bit conversions, which every other test relies on, are right.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "cuda/launch.cuh"
+#include "cuda/reduce.cuh"
+#include "device_buffer.h"
+
+namespace kernels {
+
+using frnet::cuda::shared_memory;
+
+// out[op * threads + t]; the value a thread brings is 100 + its index.
+__global__ void shuffles_kernel(int* out) {
+  const int value = 100 + static_cast<int>(threadIdx.x);
+  int* to = out + threadIdx.x;
+  const unsigned all = 0xffffffffu;
+  to[0 * blockDim.x] = __shfl_sync(all, value, 5);
+  to[1 * blockDim.x] = __shfl_sync(all, value, 3, 8);
+  to[2 * blockDim.x] = __shfl_xor_sync(all, value, 9);
+  to[3 * blockDim.x] = __shfl_down_sync(all, value, 3);
+  to[4 * blockDim.x] = __shfl_down_sync(all, value, 3, 8);
+  to[5 * blockDim.x] = __shfl_up_sync(all, value, 2);
+  to[6 * blockDim.x] = __shfl_up_sync(all, value, 2, 16);
+  to[7 * blockDim.x] = frnet::cuda::warp_sum<32>(value);
+  to[8 * blockDim.x] = frnet::cuda::warp_sum<4>(value);
+}
+
+// Half a warp shuffles among itself, the other half does not take part.
+__global__ void partial_mask_kernel(int* out) {
+  if (threadIdx.x < 16) out[threadIdx.x] = __shfl_xor_sync(0xffffu, static_cast<int>(threadIdx.x), 1);
+}
+
+__global__ void reverse_kernel(int* out, bool with_barrier) {
+  int* shared = shared_memory<int>();
+  const int threads = static_cast<int>(blockDim.x);
+  const int t = static_cast<int>(threadIdx.x);
+  for (int round = 0; round < 3; ++round) {
+    shared[t] = t + round;
+    if (with_barrier) __syncthreads();
+    out[(blockIdx.x * 3 + round) * threads + t] = shared[threads - 1 - t];
+    if (with_barrier) __syncthreads();
+  }
+}
+
+template <typename T>
+__global__ void read_shared_kernel(T* out) {
+  out[threadIdx.x] = shared_memory<T>()[threadIdx.x];
+}
+
+__global__ void two_barriers_kernel() {
+  if (threadIdx.x < 16) {
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+}
+
+__global__ void early_exit_kernel() {
+  if (threadIdx.x == 7) return;
+  __syncthreads();
+}
+
+__global__ void missing_lane_kernel() {
+  if (threadIdx.x != 3) __shfl_xor_sync(0xffffffffu, 1, 1);
+}
+
+__global__ void outside_mask_kernel() { __shfl_xor_sync(0xffffu, 1, 1); }
+
+__global__ void read_absent_lane_kernel() {
+  if (threadIdx.x < 16) __shfl_sync(0xffffu, 1, 20);
+}
+
+__global__ void misaligned_kernel(const float* from) {
+  if (blockIdx.x == 2 && threadIdx.x == 1) frnet::cuda::load_pack(from + 1);
+}
+
+__global__ void order_kernel(std::vector<unsigned>* order) { order->push_back(blockIdx.x * blockDim.x + threadIdx.x); }
+
+__global__ void index_kernel(unsigned* out) {
+  const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+  const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+  ++out[block * blockDim.x * blockDim.y * blockDim.z + thread];
+}
+
+__global__ void copy_kernel(const float* from, float* to, int count) {
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) to[i] = from[i];
+}
+
+__global__ void write_shared_kernel(int at) { shared_memory<float>()[at] = 1; }
+
+}  // namespace kernels
+
+namespace {
+
+using frnet::bfloat16;
+using frnet::float16;
+using frnet::cuda::launch;
+using test::DeviceBuffer;
+using test::require;
+
+const uint64_t kSeeds[] = {0, 1, 2, 3};
+
+// Expects the launch to fail with a message that holds every one of these.
+template <typename F>
+void require_error(const F& body, std::initializer_list<const char*> parts) {
+  std::string message;
+  try {
+    body();
+  } catch (const std::exception& error) {
+    message = error.what();
+  }
+  require(!message.empty(), "no error was reported");
+  for (const char* part : parts) {
+    require(message.find(part) != std::string::npos, "the message '" + message + "' does not say '" + part + "'");
+  }
+}
+
+void check_shuffles() {
+  constexpr int kThreads = 64;
+  DeviceBuffer<int> out(9 * kThreads);
+  launch(kernels::shuffles_kernel, dim3(1), dim3(kThreads), 0, nullptr, out.data());
+  const std::vector<int> got = out.download();
+  for (int t = 0; t < kThreads; ++t) {
+    const int lane = t % 32;
+    const int warp = t - lane;
+    const int group = t / 4 * 4;
+    const int sources[] = {warp + 5,
+                           t / 8 * 8 + 3,
+                           warp + (lane ^ 9),
+                           lane + 3 < 32 ? t + 3 : t,
+                           t % 8 + 3 < 8 ? t + 3 : t,
+                           lane >= 2 ? t - 2 : t,
+                           t % 16 >= 2 ? t - 2 : t};
+    for (int op = 0; op < 7; ++op) {
+      require(got[op * kThreads + t] == 100 + sources[op],
+              "operation " + std::to_string(op) + ", thread " + std::to_string(t));
+    }
+    require(got[7 * kThreads + t] == 32 * 100 + 32 * warp + 31 * 16, "sum of 32");
+    require(got[8 * kThreads + t] == 4 * 100 + 4 * group + 6, "sum of 4");
+  }
+  DeviceBuffer<int> half(16);
+  launch(kernels::partial_mask_kernel, dim3(1), dim3(32), 0, nullptr, half.data());
+  const std::vector<int> half_got = half.download();
+  for (int t = 0; t < 16; ++t) require(half_got[t] == (t ^ 1), "partial mask");
+}
+
+bool reverse_is_right(bool with_barrier) {
+  constexpr int kThreads = 70;  // a last warp that is not full
+  constexpr int kBlocks = 3;
+  DeviceBuffer<int> out(kBlocks * 3 * kThreads);
+  launch(kernels::reverse_kernel, dim3(kBlocks), dim3(kThreads), kThreads * sizeof(int), nullptr, out.data(),
+         with_barrier);
+  const std::vector<int> got = out.download();
+  for (size_t i = 0; i < got.size(); ++i) {
+    const int round = static_cast<int>(i) / kThreads % 3;
+    if (got[i] != kThreads - 1 - static_cast<int>(i) % kThreads + round) return false;
+  }
+  return true;
+}
+
+template <typename T>
+void require_poisoned(const char* type) {
+  DeviceBuffer<T> out(32);
+  launch(kernels::read_shared_kernel<T>, dim3(1), dim3(32), 32 * sizeof(T), nullptr, out.data());
+  for (const T value : out.download()) {
+    require(std::isnan(static_cast<double>(frnet::math::widen(value))), std::string(type) + " is not NaN");
+  }
+}
+
+std::vector<unsigned> order_of(uint64_t seed) {
+  test::set_seed(seed);
+  std::vector<unsigned> order;
+  launch(kernels::order_kernel, dim3(8), dim3(16), 0, nullptr, &order);
+  test::set_seed(0);
+  return order;
+}
+
+void check_order() {
+  const std::vector<unsigned> ascending = order_of(0);
+  for (unsigned i = 0; i < ascending.size(); ++i) require(ascending[i] == i, "seed 0 is not ascending");
+  std::vector<unsigned> shuffled = order_of(1);
+  require(shuffled == order_of(1), "the same seed gives two orders");
+  require(shuffled != order_of(2) && shuffled != ascending, "two seeds give one order");
+  std::sort(shuffled.begin(), shuffled.end());
+  require(shuffled == ascending, "not every thread ran once");
+}
+
+void check_indices() {
+  const dim3 grid(3, 4, 2);
+  const dim3 block(5, 3, 2);
+  std::vector<unsigned> out(24 * 30);
+  launch(kernels::index_kernel, grid, block, 0, nullptr, out.data());
+  for (const unsigned count : out) require(count == 1, "an index was not visited exactly once");
+}
+
+// ---------------------------------------------------------------------------------------- 16-bit conversions
+
+// Rounds to nearest even with so many stored mantissa bits and this smallest normal exponent, in double.
+double round_to_format(float value, int mantissa_bits, int smallest_exponent, double largest) {
+  if (value == 0 || std::isnan(value) || std::isinf(value)) return value;
+  const int exponent = std::max(std::ilogb(value), smallest_exponent);
+  const double quantum = std::ldexp(1.0, exponent - mantissa_bits);
+  const double rounded = std::nearbyint(value / quantum) * quantum;
+  return std::fabs(rounded) > largest ? std::copysign(std::numeric_limits<double>::infinity(), value) : rounded;
+}
+
+// The value a bit pattern stands for, from the definition of the format.
+double decode(uint16_t bits, int mantissa_bits, int bias) {
+  const int exponent = (bits & 0x7fff) >> mantissa_bits;
+  const int mantissa = bits & ((1 << mantissa_bits) - 1);
+  const double sign = bits & 0x8000 ? -1.0 : 1.0;
+  if (exponent == 2 * bias + 1) return mantissa ? std::nan("") : sign * std::numeric_limits<double>::infinity();
+  if (exponent == 0) return sign * std::ldexp(mantissa, 1 - bias - mantissa_bits);
+  return sign * std::ldexp((1 << mantissa_bits) + mantissa, exponent - bias - mantissa_bits);
+}
+
+bool same(double a, double b) {
+  return (std::isnan(a) && std::isnan(b)) || (a == b && std::signbit(a) == std::signbit(b));
+}
+
+template <typename T>
+void check_conversions(int mantissa_bits, int bias) {
+  const int smallest_exponent = 1 - bias;
+  const double largest = std::ldexp(2.0 - std::ldexp(1.0, -mantissa_bits), bias);
+  const auto check_narrow = [&](float value) {
+    const double got = decode(frnet::math::narrow<T>(value).bits, mantissa_bits, bias);
+    const double want = round_to_format(value, mantissa_bits, smallest_exponent, largest);
+    char message[100];
+    std::snprintf(message, sizeof message, "narrow(%a) = %a, want %a", static_cast<double>(value), got, want);
+    require(same(got, want), message);
+#if defined(__FLT16_MANT_DIG__)
+    if (std::is_same<T, float16>::value) {
+      const double native = static_cast<double>(static_cast<float>(static_cast<_Float16>(value)));
+      require(same(got, native), std::string(message) + " by the compiler's _Float16");
+    }
+#endif
+  };
+  for (uint32_t pattern = 0; pattern < 65536; ++pattern) {
+    const T value{static_cast<uint16_t>(pattern)};
+    const double want = decode(value.bits, mantissa_bits, bias);
+    const float widened = frnet::math::widen(value);
+    require(same(widened, want), "widen of pattern " + std::to_string(pattern));
+    if (!std::isnan(widened)) {
+      require(frnet::math::narrow<T>(widened).bits == value.bits, "round trip of pattern " + std::to_string(pattern));
+    }
+    // Halfway to the next value, and one float to either side of that.
+    const double next = decode(static_cast<uint16_t>(pattern + 1), mantissa_bits, bias);
+    if (!std::isfinite(want) || !std::isfinite(next)) continue;
+    const auto middle = static_cast<float>((want + next) / 2);
+    check_narrow(middle);
+    check_narrow(std::nextafter(middle, 0.0f));
+    check_narrow(std::nextafter(middle, 2 * middle));
+  }
+  std::mt19937 random(1);
+  for (int i = 0; i < 300000; ++i) {
+    const auto bits = static_cast<uint32_t>(random());
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    check_narrow(value);
+  }
+  check_narrow(65520.0f);
+  check_narrow(std::nextafter(65520.0f, 0.0f));
+  check_narrow(std::numeric_limits<float>::max());
+  check_narrow(std::numeric_limits<float>::infinity());
+  check_narrow(std::numeric_limits<float>::denorm_min());
+  check_narrow(-0.0f);
+}
+
+// ------------------------------------------------------------------------------------ AddressSanitizer twins
+
+// What these do wrong must end the process, so each runs in one of its own.
+int do_wrong(const std::string& what) {
+  DeviceBuffer<float> from(10), to(11);
+  if (what == "read") launch(kernels::copy_kernel, dim3(1), dim3(32), 0, nullptr, from.data(), to.data(), 11);
+  if (what == "write") launch(kernels::copy_kernel, dim3(1), dim3(32), 0, nullptr, to.data(), from.data(), 11);
+  if (what == "shared") launch(kernels::write_shared_kernel, dim3(1), dim3(1), 32 * sizeof(float), nullptr, 32);
+  return 0;
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+void require_sanitizer_report(const std::string& program, const std::string& what) {
+  FILE* pipe = popen(("'" + program + "' --do-wrong " + what + " 2>&1").c_str(), "r");
+  require(pipe != nullptr, "cannot start " + program);
+  std::string output;
+  char line[512];
+  while (std::fgets(line, sizeof line, pipe)) output += line;
+  require(pclose(pipe) != 0, "the process succeeded");
+  require(output.find("heap-buffer-overflow") != std::string::npos, "no report, but: " + output);
+}
+#endif
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc == 3 && std::string(argv[1]) == "--do-wrong") return do_wrong(argv[2]);
+
+  for (const uint64_t seed : kSeeds) {
+    test::set_seed(seed);
+    const std::string name = " with seed " + std::to_string(seed);
+    test::run("shuffles" + name, check_shuffles);
+    test::run("barriers" + name, [] { require(reverse_is_right(true), "wrong values"); });
+    test::run("a missing barrier shows" + name, [] { require(!reverse_is_right(false), "it does not"); });
+    test::run("indices" + name, check_indices);
+  }
+  test::set_seed(0);
+  test::run("order", check_order);
+
+  test::run("uninitialised shared memory", [] {
+    require_poisoned<float>("float");
+    require_poisoned<double>("double");
+    require_poisoned<float16>("float16");
+    require_poisoned<bfloat16>("bfloat16");
+  });
+  test::run("two different barriers", [] {
+    require_error([] { launch(kernels::two_barriers_kernel, dim3(2), dim3(32), 0, nullptr); },
+                  {"two_barriers_kernel", "block (0, 0, 0)", "can never complete", "16 threads in __syncthreads",
+                   "test_emulation.cpp"});
+  });
+  test::run("a thread that exits before a barrier", [] {
+    require_error([] { launch(kernels::early_exit_kernel, dim3(1), dim3(32), 0, nullptr); },
+                  {"early_exit_kernel", "can never complete", "1 threads finished", "31 threads in __syncthreads"});
+  });
+  test::run("a shuffle that a lane misses", [] {
+    require_error([] { launch(kernels::missing_lane_kernel, dim3(1), dim3(32), 0, nullptr); },
+                  {"missing_lane_kernel", "can never complete", "31 threads in a warp operation"});
+  });
+  test::run("a shuffle from outside its mask", [] {
+    require_error([] { launch(kernels::outside_mask_kernel, dim3(1), dim3(32), 0, nullptr); },
+                  {"outside_mask_kernel", "thread (16, 0, 0)", "not in the mask"});
+  });
+  test::run("a shuffle that reads an absent lane", [] {
+    require_error([] { launch(kernels::read_absent_lane_kernel, dim3(1), dim3(32), 0, nullptr); }, {"reads lane 20"});
+  });
+  test::run("a misaligned access names its thread", [] {
+    DeviceBuffer<float> from(8);
+    require_error([&] { launch(kernels::misaligned_kernel, dim3(3), dim3(4), 0, nullptr, from.data()); },
+                  {"misaligned_kernel", "block (2, 0, 0)", "thread (1, 0, 0)", "misaligned"});
+  });
+  test::run("limits of a launch", [] {
+    const auto try_launch = [](dim3 grid, dim3 block, size_t shared) {
+      return [=] { launch(kernels::two_barriers_kernel, grid, block, shared, nullptr); };
+    };
+    require_error(try_launch(dim3(1), dim3(1025), 0), {"1024 threads"});
+    require_error(try_launch(dim3(1, 65536), dim3(1), 0), {"grid too large"});
+    require_error(try_launch(dim3(0), dim3(1), 0), {"empty grid"});
+    require_error(try_launch(dim3(1), dim3(1), 100 * 1024), {"shared memory"});
+  });
+  test::run("work goes on after an error", [] { require(reverse_is_right(true), "wrong values"); });
+
+  test::run("float16 conversions", [] { check_conversions<float16>(10, 15); });
+  test::run("bfloat16 conversions", [] { check_conversions<bfloat16>(7, 127); });
+
+#if defined(__SANITIZE_ADDRESS__)
+  for (const char* what : {"read", "write", "shared"}) {
+    test::run(std::string("AddressSanitizer sees an out-of-bounds ") + what,
+              [&] { require_sanitizer_report(argv[0], what); });
+  }
+#else
+  (void)argv;
+#endif
+  return test::finish();
+}
