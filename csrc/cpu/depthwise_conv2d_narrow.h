@@ -14,8 +14,8 @@ namespace frnet::cpu::FRNET_ISA::narrow {
 
 using Shape = DepthwiseConv2dShape;
 
-// Both transposed images of one group; a 20x20 plane in and out still fits.
-inline constexpr int64_t kGroupBytes = 64 * 1024;
+// Both transposed images of one group; a 30x30 plane with its padding and half as wide a result still fit.
+inline constexpr int64_t kGroupBytes = 96 * 1024;
 inline constexpr int64_t kMaxPixels = kGroupBytes / kVectorBytes;
 // Kernels with more taps are left to the window.
 inline constexpr int64_t kMaxTaps = 49;
@@ -29,8 +29,7 @@ template <typename A>
 bool suits(const Shape& s) {
   const int64_t padded_h = s.in_height + 2 * max(s.padding_h, 0), padded_w = s.in_width + 2 * max(s.padding_w, 0);
   const int64_t pixels = padded_h * padded_w + s.out_height * s.out_width;
-  return 2 * max(s.in_width, s.out_width) < 3 * kLanes<A> && s.kernel_h * s.kernel_w <= kMaxTaps &&
-         pixels * kVectorBytes <= kGroupBytes;
+  return 2 * s.out_width < 3 * kLanes<A> && s.kernel_h * s.kernel_w <= kMaxTaps && pixels * kVectorBytes <= kGroupBytes;
 }
 
 // Where each pixel of a plane lies in a transposed image whose rows are row_pixels apart.

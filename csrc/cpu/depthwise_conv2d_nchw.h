@@ -64,6 +64,11 @@ Tiling make_tiling(int64_t height, int64_t width, int64_t halo_h, int64_t halo_w
   return tiling;
 }
 
+template <int kLanes, int kFirst>
+struct EveryOther {
+  static constexpr int lane(int i) { return 2 * i + kFirst; }
+};
+
 // The part of a zero-padded plane under one tile.
 template <typename T>
 struct Window {
@@ -88,27 +93,51 @@ struct Window {
   void fill(const T* plane) {
     for (int64_t py = 0; py < phases_h; ++py) {
       const auto r = math::valid_outputs(first_row + py, height, rows, phases_h);
-      for (int64_t px = 0; px < phases_w; ++px) {
-        const auto c = math::valid_outputs(first_col + px, width, cols, phases_w);
-        A* to = data + (py * phases_w + px) * phase_size() + c.begin;
-        const T* from = plane + first_col + px + c.begin * phases_w;
-        for (int64_t row = r.begin; row < r.end; ++row) {
-          copy_row(to + row * pitch, from + (first_row + py + row * phases_h) * width, c.end - c.begin);
-        }
+      A* phase = data + py * phases_w * phase_size();
+      for (int64_t row = r.begin; row < r.end; ++row) {
+        fill_row(phase + row * pitch, plane + (first_row + py + row * phases_h) * width);
       }
     }
   }
 
  private:
-  void copy_row(A* to, const T* from, int64_t count) const {
-    if (phases_w == 1) {
-      int64_t i = 0;
-      for (; i + kLanes<A> <= count; i += kLanes<A>) store(to + i, load(from + i));
-      for (; i < count; ++i) to[i] = math::widen(from[i]);
-    } else if (phases_w == 2) {
-      for (int64_t i = 0; i < count; ++i) to[i] = math::widen(from[2 * i]);
-    } else {
-      for (int64_t i = 0; i < count; ++i) to[i] = math::widen(from[i * phases_w]);
+  // One row of the source to one row of each of its phases.
+  void fill_row(A* to, const T* from) const {
+    if (phases_w == 2) return fill_row_pair(to, from);
+    for (int64_t px = 0; px < phases_w; ++px) {
+      const auto c = math::valid_outputs(first_col + px, width, cols, phases_w);
+      A* out = to + px * phase_size();
+      const T* in = from + first_col + px;
+      int64_t i = c.begin;
+      if (phases_w == 1) {
+        for (; i + kLanes<A> <= c.end; i += kLanes<A>) store(out + i, load(in + i));
+      }
+      for (; i < c.end; ++i) out[i] = math::widen(in[i * phases_w]);
+    }
+  }
+
+  // Stride 2: neighbours go to different phases, so both rows are filled from whole vectors of the source.
+  void fill_row_pair(A* to, const T* from) const {
+    const auto c0 = math::valid_outputs(first_col, width, cols, int64_t{2});
+    const auto c1 = math::valid_outputs(first_col + 1, width, cols, int64_t{2});
+    const int64_t start0 = first_col + 2 * c0.begin, start1 = first_col + 1 + 2 * c1.begin;
+    const bool swapped = start1 < start0;  // the first pixel belongs to phase 1
+    A* even = swapped ? to + phase_size() + c1.begin : to + c0.begin;
+    A* odd = swapped ? to + c0.begin : to + phase_size() + c1.begin;
+    const int64_t evens = swapped ? c1.end - c1.begin : c0.end - c0.begin;
+    const int64_t odds = swapped ? c0.end - c0.begin : c1.end - c1.begin;
+    const T* in = from + min(start0, start1);
+    const int64_t pairs = min(evens, odds);
+    int64_t i = 0;
+    for (; pairs >= kLanes<A> && i < pairs; i += kLanes<A>) {
+      const int64_t at = min(i, pairs - kLanes<A>);  // the last vectors end with the row
+      const Vec<A> low = load(in + 2 * at), high = load(in + 2 * at + kLanes<A>);
+      store(even + at, shuffle<EveryOther<kLanes<A>, 0>>(low, high));
+      store(odd + at, shuffle<EveryOther<kLanes<A>, 1>>(low, high));
+    }
+    for (i = min(i, pairs); i < max(evens, odds); ++i) {
+      if (i < evens) even[i] = math::widen(in[2 * i]);
+      if (i < odds) odd[i] = math::widen(in[2 * i + 1]);
     }
   }
 };
