@@ -1,5 +1,5 @@
-// Memory of whatever runs the kernels: exact-size host allocations under emulation, so that AddressSanitizer
-// sees every access outside them; device memory otherwise.
+// The kernels under test, and memory for them: exact-size host allocations under emulation and for the CPU's kernels,
+// so that AddressSanitizer sees every access outside them; device memory otherwise.
 #pragma once
 
 #include <cstddef>
@@ -12,10 +12,25 @@
 
 #include "math/scalar.h"
 
-#if defined(FRNET_HOST_EMULATION)
+#if defined(FRNET_TEST_CPU)
+#include "cpu/isa.h"
+#include "frnet/parallel.h"
+#elif defined(FRNET_HOST_EMULATION)
 #include "emulation.h"
 #else
 #include <cuda_runtime.h>
+#endif
+
+#if defined(FRNET_TEST_CPU) || defined(FRNET_HOST_EMULATION)
+#define FRNET_TEST_HOST_MEMORY
+#endif
+
+#if defined(FRNET_TEST_CPU)
+namespace frnet::cpu {}
+namespace launchers = frnet::cpu;
+#else
+namespace frnet::cuda {}
+namespace launchers = frnet::cuda;
 #endif
 
 namespace test {
@@ -23,10 +38,24 @@ namespace test {
 // What ctest takes as "skipped".
 constexpr int kSkipped = 77;
 
-#if defined(FRNET_HOST_EMULATION)
+#if defined(FRNET_TEST_CPU)
+// The last argument of every launcher.
+inline constexpr const frnet::Parallel& kExecution = frnet::serial;
+inline bool have_device() {
+  try {
+    frnet::cpu::active_isa();  // what FRNET_CPU_ISA asks for
+  } catch (const std::runtime_error&) {
+    return false;
+  }
+  return true;
+}
+inline void set_seed(uint64_t) {}
+#elif defined(FRNET_HOST_EMULATION)
+inline constexpr void* kExecution = nullptr;
 inline bool have_device() { return true; }
 inline void set_seed(uint64_t seed) { frnet::emulation::set_seed(seed); }
 #else
+inline constexpr void* kExecution = nullptr;  // the default stream
 inline void check(cudaError_t status) {
   if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
 }
@@ -44,7 +73,7 @@ class DeviceBuffer {
   explicit DeviceBuffer(size_t count, size_t offset = 0) : count_(count), offset_(offset) {
     const size_t bytes = (count + offset) * sizeof(T);
     const std::vector<unsigned char> poison(bytes, 0xff);
-#if defined(FRNET_HOST_EMULATION)
+#if defined(FRNET_TEST_HOST_MEMORY)
     base_ = static_cast<T*>(std::malloc(bytes));
     if (bytes) std::memcpy(base_, poison.data(), bytes);
 #else
@@ -54,7 +83,7 @@ class DeviceBuffer {
   }
   explicit DeviceBuffer(const std::vector<T>& values, size_t offset = 0) : DeviceBuffer(values.size(), offset) {
     if (values.empty()) return;
-#if defined(FRNET_HOST_EMULATION)
+#if defined(FRNET_TEST_HOST_MEMORY)
     std::memcpy(data(), values.data(), count_ * sizeof(T));
 #else
     check(cudaMemcpy(data(), values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice));
@@ -63,7 +92,7 @@ class DeviceBuffer {
   DeviceBuffer(const DeviceBuffer&) = delete;
   DeviceBuffer& operator=(const DeviceBuffer&) = delete;
   ~DeviceBuffer() {
-#if defined(FRNET_HOST_EMULATION)
+#if defined(FRNET_TEST_HOST_MEMORY)
     std::free(base_);
 #else
     cudaFree(base_);
@@ -76,7 +105,7 @@ class DeviceBuffer {
   std::vector<T> download() {
     std::vector<T> values(count_);
     if (count_ == 0) return values;
-#if defined(FRNET_HOST_EMULATION)
+#if defined(FRNET_TEST_HOST_MEMORY)
     std::memcpy(values.data(), data(), count_ * sizeof(T));
 #else
     check(cudaDeviceSynchronize());

@@ -74,12 +74,13 @@ Results<T> compute(const DepthwiseConv2dShape& s, const std::vector<T>& x, const
   DeviceBuffer<T> d_x(x, offset), d_weight(weight, offset), d_bias(bias, offset), d_grad_y(grad_y, offset);
   DeviceBuffer<T> d_y(grad_y.size(), offset), d_grad_x(x.size(), offset);
   DeviceBuffer<T> d_grad_weight(weight.size(), offset), d_grad_bias(bias.size(), offset);
-  DeviceBuffer<unsigned char> workspace(frnet::cuda::depthwise_conv2d_backward_weight_workspace<T>(s));
-  frnet::cuda::depthwise_conv2d(d_x.data(), d_weight.data(), with_bias ? d_bias.data() : nullptr, d_y.data(), s,
-                                nullptr);
-  frnet::cuda::depthwise_conv2d_backward_input(d_grad_y.data(), d_weight.data(), d_grad_x.data(), s, nullptr);
-  frnet::cuda::depthwise_conv2d_backward_weight(d_grad_y.data(), d_x.data(), d_grad_weight.data(),
-                                                with_bias ? d_grad_bias.data() : nullptr, s, workspace.data(), nullptr);
+  DeviceBuffer<unsigned char> workspace(launchers::depthwise_conv2d_backward_weight_workspace<T>(s));
+  launchers::depthwise_conv2d(d_x.data(), d_weight.data(), with_bias ? d_bias.data() : nullptr, d_y.data(), s,
+                              test::kExecution);
+  launchers::depthwise_conv2d_backward_input(d_grad_y.data(), d_weight.data(), d_grad_x.data(), s, test::kExecution);
+  launchers::depthwise_conv2d_backward_weight(d_grad_y.data(), d_x.data(), d_grad_weight.data(),
+                                              with_bias ? d_grad_bias.data() : nullptr, s, workspace.data(),
+                                              test::kExecution);
   return {d_y.download(), d_grad_x.download(), d_grad_weight.download(), d_grad_bias.download()};
 }
 
@@ -155,7 +156,7 @@ void check_square(int64_t batch, int64_t channels, int64_t height, int64_t width
 
 int main() {
   if (!test::have_device()) {
-    std::printf("skipped: no CUDA device\n");
+    std::printf("skipped: this machine cannot run these kernels\n");
     return test::kSkipped;
   }
   // The specialised kernels, 3x3 and 5x5 with stride 1 and 2: sizes of networks, and awkward ones.

@@ -60,10 +60,11 @@ void check_shape(const ReconstructVerticesShape& shape, size_t offset) {
     test::set_seed(seed);
     DeviceBuffer<T> d_params(params, offset), d_mean(mean, offset), d_basis(basis, offset), d_grad(grad, offset);
     DeviceBuffer<T> d_out(want.size(), offset), d_grad_params(params.size(), offset);
-    DeviceBuffer<unsigned char> workspace(frnet::cuda::reconstruct_vertices_backward_workspace<T>(shape));
-    frnet::cuda::reconstruct_vertices(d_params.data(), d_mean.data(), d_basis.data(), d_out.data(), shape, nullptr);
-    frnet::cuda::reconstruct_vertices_backward(d_grad.data(), d_params.data(), d_mean.data(), d_basis.data(),
-                                               d_grad_params.data(), shape, workspace.data(), nullptr);
+    DeviceBuffer<unsigned char> workspace(launchers::reconstruct_vertices_backward_workspace<T>(shape));
+    launchers::reconstruct_vertices(d_params.data(), d_mean.data(), d_basis.data(), d_out.data(), shape,
+                                    test::kExecution);
+    launchers::reconstruct_vertices_backward(d_grad.data(), d_params.data(), d_mean.data(), d_basis.data(),
+                                             d_grad_params.data(), shape, workspace.data(), test::kExecution);
     std::vector<T> got = d_out.download();
     std::vector<T> grad_got = d_grad_params.download();
     if (seed != 0) {
@@ -91,7 +92,7 @@ void check_all(int64_t batch, int64_t vertices, int64_t coefficients, size_t off
 
 int main() {
   if (!test::have_device()) {
-    std::printf("skipped: no CUDA device\n");
+    std::printf("skipped: this machine cannot run these kernels\n");
     return test::kSkipped;
   }
   for (const int64_t vertices : {1, 31, 32, 68, 257}) {

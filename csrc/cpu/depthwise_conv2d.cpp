@@ -93,17 +93,9 @@ void depthwise_conv2d_backward_weight(const T* grad_y, const T* x, T* grad_weigh
   }
 }
 
-#define FRNET_INSTANTIATE(T)                                                                                         \
-  template void depthwise_conv2d<T>(const T*, const T*, const T*, T*, const DepthwiseConv2dShape&, const Parallel&); \
-  template void depthwise_conv2d_backward_input<T>(const T*, const T*, T*, const DepthwiseConv2dShape&,              \
-                                                   const Parallel&);                                                 \
-  template size_t depthwise_conv2d_backward_weight_workspace<T>(const DepthwiseConv2dShape&);                        \
-  template void depthwise_conv2d_backward_weight<T>(const T*, const T*, T*, T*, const DepthwiseConv2dShape&, void*,  \
-                                                    const Parallel&);
-FRNET_INSTANTIATE(float)
-FRNET_INSTANTIATE(double)
-FRNET_INSTANTIATE(float16)
-FRNET_INSTANTIATE(bfloat16)
-#undef FRNET_INSTANTIATE
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D(double)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float16)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D(bfloat16)
 
 }  // namespace frnet::cpu::FRNET_ISA

@@ -1,6 +1,8 @@
 // The copies of the depthwise convolution, one per instruction set, that dispatch.cpp chooses between.
 #pragma once
 
+#include <type_traits>
+
 #include "frnet/depthwise_conv2d.h"
 
 namespace frnet::cpu {
@@ -16,6 +18,20 @@ inline __attribute__((always_inline)) DepthwiseConv2dShape turned_shape(Depthwis
   s.padding_h = s.dilation_h * (s.kernel_h - 1) - s.padding_h;
   s.padding_w = s.dilation_w * (s.kernel_w - 1) - s.padding_w;
   return s;
+}
+
+// Calls run(K, S) with integral constants: the kernel's size and stride where both are square, known when compiling and
+// undilated, (0, 0) for everything else.
+template <typename F>
+inline __attribute__((always_inline)) void with_square_kernel(const DepthwiseConv2dShape& s, const F& run) {
+  const bool square = s.kernel_h == s.kernel_w && s.dilation_h == 1 && s.dilation_w == 1 && s.stride_h == s.stride_w;
+  const int64_t k = square ? s.kernel_h : 0, stride = s.stride_h;
+  using std::integral_constant;
+  if (k == 3 && stride == 1) return run(integral_constant<int, 3>{}, integral_constant<int, 1>{});
+  if (k == 3 && stride == 2) return run(integral_constant<int, 3>{}, integral_constant<int, 2>{});
+  if (k == 5 && stride == 1) return run(integral_constant<int, 5>{}, integral_constant<int, 1>{});
+  if (k == 5 && stride == 2) return run(integral_constant<int, 5>{}, integral_constant<int, 2>{});
+  return run(integral_constant<int, 0>{}, integral_constant<int, 0>{});
 }
 
 }  // namespace frnet::cpu
@@ -38,3 +54,12 @@ FRNET_DECLARE(baseline)
 FRNET_DECLARE(avx2)
 FRNET_DECLARE(avx512)
 #undef FRNET_DECLARE
+
+// Everything a translation unit has to instantiate for one storage type, in the namespace it stands in.
+#define FRNET_INSTANTIATE_DEPTHWISE_CONV2D(T)                                                                        \
+  template void depthwise_conv2d<T>(const T*, const T*, const T*, T*, const DepthwiseConv2dShape&, const Parallel&); \
+  template void depthwise_conv2d_backward_input<T>(const T*, const T*, T*, const DepthwiseConv2dShape&,              \
+                                                   const Parallel&);                                                 \
+  template size_t depthwise_conv2d_backward_weight_workspace<T>(const DepthwiseConv2dShape&);                        \
+  template void depthwise_conv2d_backward_weight<T>(const T*, const T*, T*, T*, const DepthwiseConv2dShape&, void*,  \
+                                                    const Parallel&);

@@ -170,14 +170,9 @@ void forward_square(const T* x, const T* weight, const T* bias, bool flip, T* y,
 
 template <typename T>
 void forward(const T* x, const T* weight, const T* bias, bool flip, T* y, const Shape& s, const Parallel& parallel) {
-  const bool square = s.kernel_h == s.kernel_w && s.dilation_h == 1 && s.dilation_w == 1 && s.stride_h == s.stride_w;
-  const int64_t k = square ? s.kernel_h : 0;
-  const int64_t stride = s.stride_h;
-  if (k == 3 && stride == 1) return forward_square<T, 3, 1>(x, weight, bias, flip, y, s, parallel);
-  if (k == 3 && stride == 2) return forward_square<T, 3, 2>(x, weight, bias, flip, y, s, parallel);
-  if (k == 5 && stride == 1) return forward_square<T, 5, 1>(x, weight, bias, flip, y, s, parallel);
-  if (k == 5 && stride == 2) return forward_square<T, 5, 2>(x, weight, bias, flip, y, s, parallel);
-  return forward_square<T, 0, 0>(x, weight, bias, flip, y, s, parallel);
+  with_square_kernel(s, [&](auto k, auto stride) {
+    forward_square<T, decltype(k)::value, decltype(stride)::value>(x, weight, bias, flip, y, s, parallel);
+  });
 }
 
 // For strides above 1; with stride 1 it is a forward pass with the kernel turned.

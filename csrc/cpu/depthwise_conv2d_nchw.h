@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cpu/depthwise_conv2d.h"
 #include "cpu/depthwise_conv2d_direct.h"
 #include "cpu/vec.h"
 #include "frnet/depthwise_conv2d.h"
@@ -273,15 +274,10 @@ void forward(const T* x, const T* weight, const T* bias, bool flip, T* y, const 
   if (!tiling.fits || s.kernel_h > kMaxKernel || s.kernel_w > kMaxKernel) {
     return direct::forward(x, weight, bias, flip, y, s, parallel);
   }
-  const bool square = s.kernel_h == s.kernel_w && s.dilation_h == 1 && s.dilation_w == 1 && s.stride_h == s.stride_w;
   const auto run = [&](int64_t begin, int64_t end) {
-    const int64_t k = square ? s.kernel_h : 0;
-    const int64_t stride = s.stride_h;
-    if (k == 3 && stride == 1) return forward_items<T, 3, 1>(x, weight, bias, flip, y, s, tiling, begin, end);
-    if (k == 3 && stride == 2) return forward_items<T, 3, 2>(x, weight, bias, flip, y, s, tiling, begin, end);
-    if (k == 5 && stride == 1) return forward_items<T, 5, 1>(x, weight, bias, flip, y, s, tiling, begin, end);
-    if (k == 5 && stride == 2) return forward_items<T, 5, 2>(x, weight, bias, flip, y, s, tiling, begin, end);
-    return forward_items<T, 0, 0>(x, weight, bias, flip, y, s, tiling, begin, end);
+    with_square_kernel(s, [&](auto k, auto stride) {
+      forward_items<T, decltype(k)::value, decltype(stride)::value>(x, weight, bias, flip, y, s, tiling, begin, end);
+    });
   };
   parallel(planes * tiling.count_h * tiling.count_w, math::ceil_div(kOutputsPerThread, tiling.tile_h * tiling.tile_w),
            run);

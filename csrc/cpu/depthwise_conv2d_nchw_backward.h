@@ -196,9 +196,6 @@ void backward_weight_partials(const T* grad_y, const T* x, double* partials, con
   const int64_t chunks = math::ceil_div(s.batch, kImagesPerPartial);
   const Tiling tiling = make_tiling<A>(s.out_height, s.out_width, (s.kernel_h - 1) * s.dilation_h / s.stride_h,
                                        (s.kernel_w - 1) * s.dilation_w / s.stride_w, s.stride_h * s.stride_w, 1);
-  const bool square = s.kernel_h == s.kernel_w && s.dilation_h == 1 && s.dilation_w == 1 && s.stride_h == s.stride_w;
-  const int64_t k = square ? s.kernel_h : 0;
-  const int64_t stride = s.stride_h;
   const int64_t work = s.out_height * s.out_width * min(s.batch, kImagesPerPartial);
   parallel(chunks * s.channels, math::ceil_div(kOutputsPerThread, max(work, 1)), [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
@@ -208,16 +205,11 @@ void backward_weight_partials(const T* grad_y, const T* x, double* partials, con
       double* partial = partials + item * (taps + 1);
       if (!tiling.fits) {
         direct::backward_weight_partial(grad_y, x, partial, s, c, first, last);
-      } else if (k == 3 && stride == 1) {
-        backward_weight_partial<T, 3, 1>(grad_y, x, partial, s, tiling, c, first, last);
-      } else if (k == 3 && stride == 2) {
-        backward_weight_partial<T, 3, 2>(grad_y, x, partial, s, tiling, c, first, last);
-      } else if (k == 5 && stride == 1) {
-        backward_weight_partial<T, 5, 1>(grad_y, x, partial, s, tiling, c, first, last);
-      } else if (k == 5 && stride == 2) {
-        backward_weight_partial<T, 5, 2>(grad_y, x, partial, s, tiling, c, first, last);
       } else {
-        backward_weight_partial<T, 0, 0>(grad_y, x, partial, s, tiling, c, first, last);
+        with_square_kernel(s, [&](auto k, auto stride) {
+          backward_weight_partial<T, decltype(k)::value, decltype(stride)::value>(grad_y, x, partial, s, tiling, c,
+                                                                                  first, last);
+        });
       }
       // Between two rows of a flat run a zero gradient meets the next row's pixels; where one of those is not
       // finite the product is not zero, so the sums are taken again without such meetings.

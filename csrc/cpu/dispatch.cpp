@@ -63,27 +63,11 @@ void reconstruct_vertices_backward(const T* grad_vertices, const T* params, cons
       reconstruct_vertices_backward(grad_vertices, params, mean, basis, grad_params, shape, workspace, parallel));
 }
 
-#define FRNET_INSTANTIATE(T)                                                                                         \
-  template void depthwise_conv2d<T>(const T*, const T*, const T*, T*, const DepthwiseConv2dShape&, const Parallel&); \
-  template void depthwise_conv2d_backward_input<T>(const T*, const T*, T*, const DepthwiseConv2dShape&,              \
-                                                   const Parallel&);                                                 \
-  template size_t depthwise_conv2d_backward_weight_workspace<T>(const DepthwiseConv2dShape&);                        \
-  template void depthwise_conv2d_backward_weight<T>(const T*, const T*, T*, T*, const DepthwiseConv2dShape&, void*,  \
-                                                    const Parallel&);
-FRNET_INSTANTIATE(float)
-FRNET_INSTANTIATE(double)
-FRNET_INSTANTIATE(float16)
-FRNET_INSTANTIATE(bfloat16)
-#undef FRNET_INSTANTIATE
-
-#define FRNET_INSTANTIATE(T)                                                                               \
-  template void reconstruct_vertices<T>(const T*, const T*, const T*, T*, const ReconstructVerticesShape&, \
-                                        const Parallel&);                                                  \
-  template size_t reconstruct_vertices_backward_workspace<T>(const ReconstructVerticesShape&);             \
-  template void reconstruct_vertices_backward<T>(const T*, const T*, const T*, const T*, T*,               \
-                                                 const ReconstructVerticesShape&, void*, const Parallel&);
-FRNET_INSTANTIATE(float)
-FRNET_INSTANTIATE(double)
-#undef FRNET_INSTANTIATE
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D(double)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float16)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D(bfloat16)
+FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(float)
+FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(double)
 
 }  // namespace frnet::cpu

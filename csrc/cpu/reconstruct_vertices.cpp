@@ -48,7 +48,10 @@ void pack_tile(const T* mean, const T* basis, int64_t first, int64_t count, int6
         const int64_t k = min(start, coefficients - kL);  // the last block ends with the coefficients
         Vec<T> block[kL];
 #pragma GCC unroll 16
-        for (int64_t v = 0; v < kL; ++v) block[v] = load(rows + 3 * v * coefficients + k);
+        for (int64_t v = 0; v < kL; ++v) {
+          block[v] = load(rows + 3 * v * coefficients + k);
+          __builtin_prefetch(rows + 3 * (v + kL) * coefficients + k);  // the next tile
+        }
         transpose<T>(block);
 #pragma GCC unroll 16
         for (int64_t i = 0; i < kL; ++i) store(out + (k + i) * 3 * kL, block[i]);
@@ -291,14 +294,7 @@ void reconstruct_vertices_backward(const T* grad_vertices, const T* params, cons
   }
 }
 
-#define FRNET_INSTANTIATE(T)                                                                               \
-  template void reconstruct_vertices<T>(const T*, const T*, const T*, T*, const ReconstructVerticesShape&, \
-                                        const Parallel&);                                                  \
-  template size_t reconstruct_vertices_backward_workspace<T>(const ReconstructVerticesShape&);             \
-  template void reconstruct_vertices_backward<T>(const T*, const T*, const T*, const T*, T*,               \
-                                                 const ReconstructVerticesShape&, void*, const Parallel&);
-FRNET_INSTANTIATE(float)
-FRNET_INSTANTIATE(double)
-#undef FRNET_INSTANTIATE
+FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(float)
+FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(double)
 
 }  // namespace frnet::cpu::FRNET_ISA

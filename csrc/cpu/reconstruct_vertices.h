@@ -19,3 +19,11 @@ FRNET_DECLARE(baseline)
 FRNET_DECLARE(avx2)
 FRNET_DECLARE(avx512)
 #undef FRNET_DECLARE
+
+// Everything a translation unit has to instantiate for one type, in the namespace it stands in.
+#define FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(T)                                                          \
+  template void reconstruct_vertices<T>(const T*, const T*, const T*, T*, const ReconstructVerticesShape&, \
+                                        const Parallel&);                                                  \
+  template size_t reconstruct_vertices_backward_workspace<T>(const ReconstructVerticesShape&);             \
+  template void reconstruct_vertices_backward<T>(const T*, const T*, const T*, const T*, T*,               \
+                                                 const ReconstructVerticesShape&, void*, const Parallel&);
