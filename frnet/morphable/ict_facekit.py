@@ -33,7 +33,8 @@ def read_ict_facekit(folder_or_npz: str | os.PathLike[str]) -> dict[str, Any]:
             ``identity`` [S, N, 3] and ``expression`` [E, N, 3] offsets, ``expression_names``, ``faces``
             [F, 4] (-1 in a triangle's last place) and ``landmarks68``. A folder may hold part of the shapes:
             those it holds are read, in the order of their names, and ``shape_names`` and
-            ``expression_names`` say which they are.
+            ``expression_names`` say which they are. A folder one level up will do too: its
+            ``ict_face_model_light.npz`` is read, else its ``FaceXModel``.
 
     Returns:
         Arguments of :class:`frnet.morphable.MorphableModel`, without whitening.
@@ -43,6 +44,11 @@ def read_ict_facekit(folder_or_npz: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: a file does not fit; names it.
     """
     path = Path(folder_or_npz)
+    if path.is_dir() and not (path / _NEUTRAL).is_file():
+        for inner in (path / "ict_face_model_light.npz", path / "FaceXModel"):
+            if inner.exists():
+                path = inner
+                break
     return _read_folder(path) if path.is_dir() else _read_npz(path)
 
 

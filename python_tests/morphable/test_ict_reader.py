@@ -161,3 +161,11 @@ def test_a_damaged_npz(shared, tmp_path):
     shutil.copyfile(shared / "ict-facekit/FaceXModel/vertex_indices.json", path)
     with pytest.raises(ValueError, match=r"ict\.npz"):
         MorphableModel.from_ict_facekit(path)
+
+
+def test_the_folder_one_level_up(shared, tmp_path):
+    whole = MorphableModel.from_ict_facekit(shared / "ict-facekit")  # holds the npz beside FaceXModel
+    assert (whole.layout.num_shape, whole.layout.num_expression) == (100, 57)
+    (tmp_path / "FaceXModel").symlink_to(shared / "ict-facekit" / "FaceXModel")
+    part = MorphableModel.from_ict_facekit(tmp_path)
+    assert part.num_vertices == whole.num_vertices
