@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 HEADER = """# Benchmarks
 
-Medians of one run each, every peer on the same tensors in the same process. Ratios above 1 mean that frnet is faster;
-those below are printed in bold. Share: bytes that have to be moved, over the median, over the measured bandwidth of a
-large copy (above 100 % the tensors lie in a cache).
+Medians of runs in turn: frnet, eager torch and torch.compile on the same tensors in the same process, round by round.
+Ratios above 1 mean that frnet is faster; those below are printed in bold. Share: bytes that have to be moved, over the
+median, over the measured bandwidth of a large copy (above 100 % the tensors lie in a cache).
 
 This page is written by `python bench/table.py`; the runs are in `bench/results/`.
 """
@@ -20,9 +19,7 @@ This page is written by `python bench/table.py`; the runs are in `bench/results/
 
 def section(path: Path) -> str:
     run = json.loads(path.read_text())
-    groups: dict[str, dict[str, dict]] = defaultdict(dict)
-    for row in run["benchmarks"]:
-        groups[row["group"]][row["extra_info"]["contender"]] = row
+    rows = [row for row in run["benchmarks"] if "interleaved_medians" in row["extra_info"]]
     info = run["machine_info"]["cpu"]
     extra = run["benchmarks"][0]["extra_info"]
     lines = [
@@ -32,15 +29,15 @@ def section(path: Path) -> str:
         "|---|---|---|---|---|",
     ]
     ratios: dict[str, list[float]] = {"eager": [], "compile": []}
-    for name, rows in groups.items():
-        own = rows["frnet"]["stats"]["median"]
+    for row in rows:
+        medians = row["extra_info"]["interleaved_medians"]
         cells = []
         for peer, collected in ratios.items():
-            ratio = rows[peer]["stats"]["median"] / own
+            ratio = medians[peer] / medians["frnet"]
             collected.append(ratio)
             cells.append(f"{ratio:.2f}" if ratio >= 1 else f"**{ratio:.2f}**")
-        share = rows["frnet"]["extra_info"]["share_of_copy_bandwidth"]
-        lines.append(f"| {name} | {own * 1e6:.0f} | {cells[0]} | {cells[1]} | {share:.0%} |")
+        share = row["extra_info"]["share_of_copy_bandwidth"]
+        lines.append(f"| {row['group']} | {medians['frnet'] * 1e6:.0f} | {cells[0]} | {cells[1]} | {share:.0%} |")
     means = {peer: statistics.geometric_mean(collected) for peer, collected in ratios.items()}
     lines.append(f"| geometric mean | | {means['eager']:.2f} | {means['compile']:.2f} | |")
     return "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/shim_utils.h>
 
 namespace frnet::binding {
 
@@ -24,7 +25,7 @@ GetStream find_get_stream() {
 void* current_stream(int32_t device_index) {
   static const GetStream get_stream = find_get_stream();
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(get_stream(device_index, &stream));
+  TORCH_ERROR_CODE_CHECK(get_stream(device_index, &stream));
   return stream;
 }
 

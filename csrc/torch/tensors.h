@@ -11,6 +11,7 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/shim_utils.h>
 
 #include "frnet/depthwise_conv2d.h"
 #include "frnet/parallel.h"
@@ -23,7 +24,7 @@ using torch::stable::Tensor;
 
 // torch's own thread pool.
 inline constexpr Parallel torch_threads{[](int64_t count, int64_t grain, Parallel::Body body, void* context) {
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, grain, body, context));
+  TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, grain, body, context));
 }};
 
 // channels_last where x is dense in that order and not also in the other; nchw for everything else.
