@@ -84,8 +84,10 @@ class CMakeBuild(build_ext):
         self._call([ninja, "-C", str(build), *jobs, "_ops", "_core"])
         for extension in self.extensions:
             target = Path(self.get_ext_fullpath(extension.name)).resolve()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(build / "lib" / target.name, target)
+            # Into the source tree as well: Python started there imports frnet from there.
+            for copy in {target, ROOT / "frnet" / target.name}:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(build / "lib" / target.name, copy)
 
     @staticmethod
     def _call(command: list[str]) -> None:
