@@ -125,6 +125,17 @@ class OpTests:
         ):
             torch.testing.assert_close(got, want, rtol=0, atol=0)
 
+    def test_export(self, small_sample):
+        class Module(torch.nn.Module):
+            def forward(module, *tensors):  # noqa: N805
+                return self.op(*tensors, **small_sample.options)
+
+        tensors = tuple(None if t is None else t.detach() for t in small_sample.on("cpu", torch.float32))
+        exported = torch.export.export(Module(), tensors)
+        torch.testing.assert_close(
+            exported.module()(*tensors), self.op(*tensors, **small_sample.options), rtol=0, atol=0
+        )
+
     def test_there_is_no_second_derivative(self, small_sample):
         tensors = small_sample.on("cpu", torch.float64)
         wanted = tensors[small_sample.differentiable[0]]
