@@ -24,7 +24,6 @@ inline constexpr int64_t kGradChannels = 64;
 inline constexpr int64_t kImagesPerPartial = 4;
 // Kernels with more taps go the direct way.
 inline constexpr int64_t kMaxTaps = 512;
-inline constexpr int64_t kOutputsPerThread = 8192;
 // Outputs along x that share the columns they read.
 inline constexpr int kStrip = 4;
 

@@ -10,7 +10,12 @@
 #include "frnet/depthwise_conv2d.h"
 #include "math/conv_index.h"
 
-namespace frnet::cpu::FRNET_ISA::direct {
+namespace frnet::cpu::FRNET_ISA {
+
+// Outputs below which a second thread costs more than it saves; for the blocked paths too.
+inline constexpr int64_t kOutputsPerThread = 8192;
+
+namespace direct {
 
 using Shape = DepthwiseConv2dShape;
 
@@ -124,4 +129,5 @@ void backward_weight_partial(const T* grad_y, const T* x, double* partial, const
   }
 }
 
-}  // namespace frnet::cpu::FRNET_ISA::direct
+}  // namespace direct
+}  // namespace frnet::cpu::FRNET_ISA

@@ -19,7 +19,6 @@ inline constexpr int64_t kGroupBytes = 96 * 1024;
 inline constexpr int64_t kMaxPixels = kGroupBytes / kVectorBytes;
 // Kernels with more taps are left to the window.
 inline constexpr int64_t kMaxTaps = 49;
-inline constexpr int64_t kOutputsPerThread = 8192;
 // Images whose contributions to a weight gradient are summed in one go: fixed, so that the order of summation
 // does not depend on the number of threads.
 inline constexpr int64_t kImagesPerPartial = 16;

@@ -27,8 +27,6 @@ inline constexpr int64_t kWindowBytes = 32 * 1024;
 inline constexpr int64_t kResultBytes = 16 * 1024;
 // Kernels with more rows or columns go the direct way.
 inline constexpr int64_t kMaxKernel = 32;
-// Outputs below which a second thread costs more than it saves.
-inline constexpr int64_t kOutputsPerThread = 8192;
 
 // Elements that runs read or write past their end.
 template <typename A>
