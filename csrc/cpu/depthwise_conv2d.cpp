@@ -1,96 +1,317 @@
-// Depthwise convolution on the CPU: launchers over the two layouts.
+// Depthwise convolution on the CPU: launchers.
+//   thread : blocks of planes (cpu/lanes.h), one after the other
+//   traffic: forward reads x once and writes y once; statistics reads x; backward reads x and grad_y and writes
+//            grad_x, with batch statistics after reading both once for the sums
 
 #include "cpu/depthwise_conv2d.h"
 
-#include "cpu/depthwise_conv2d_channels_last.h"
-#include "cpu/depthwise_conv2d_narrow.h"
-#include "cpu/depthwise_conv2d_nchw.h"
-#include "cpu/depthwise_conv2d_nchw_backward.h"
+#include <utility>
+
+#include "cpu/depthwise_backward.h"
+#include "cpu/depthwise_direct.h"
+#include "cpu/depthwise_forward.h"
 
 namespace frnet::cpu::FRNET_ISA {
 
 namespace {
 
-template <typename T>
-bool is_narrow(const DepthwiseConv2dShape& s) {
-  return s.layout == Layout::nchw && narrow::suits<accumulator_t<T>>(s);
+int64_t results_of(const Shape& s) { return s.batch * s.channels * s.out_height * s.out_width; }
+
+int64_t block_grain(const Shape& s, int64_t lanes) {
+  return math::ceil_div(kOutputsPerThread, max(1, lanes * max(s.out_height * s.out_width, s.in_height * s.in_width)));
 }
 
-template <typename T>
-int64_t partial_chunks(const DepthwiseConv2dShape& s) {
-  const int64_t images = s.layout == Layout::channels_last ? channels_last::kImagesPerPartial
-                         : is_narrow<T>(s)                 ? narrow::kImagesPerPartial
-                                                           : nchw::kImagesPerPartial;
-  return math::ceil_div(s.batch, images);
+template <typename A>
+size_t result_bytes(const Shape& s) {
+  return static_cast<size_t>(results_of(s)) * sizeof(A);
 }
 
-template <typename T>
-void convolve(const T* x, const T* weight, const T* bias, bool flip, T* y, const DepthwiseConv2dShape& shape,
-              const Parallel& parallel) {
-  if (shape.layout == Layout::channels_last) {
-    channels_last::forward(x, weight, bias, flip, y, shape, parallel);
-  } else if (is_narrow<T>(shape)) {
-    narrow::forward(x, weight, bias, flip, y, shape, parallel);
-  } else {
-    nchw::forward(x, weight, bias, flip, y, shape, parallel);
+// How blocks are shared out for sums over the batch: chunk by chunk, a chunk being some images of one block of
+// channels, or some blocks where blocks go across images. From the shape alone, so that the order of summation does
+// not depend on the number of threads.
+template <typename A>
+struct Chunks {
+  static constexpr int64_t kWanted = 64;  // enough for that many threads
+  static constexpr int64_t kMost = 16;    // blocks per chunk
+
+  Blocks blocks;
+  int64_t columns;  // blocks side by side that sum into channels of their own
+  int64_t rows;     // blocks over the batch
+  int64_t size;     // of them per chunk
+  int64_t count;
+
+  explicit Chunks(const Shape& s)
+      : blocks(s, kLanes<A>),
+        columns(blocks.across_images ? 1 : blocks.per_image),
+        rows(blocks.across_images ? blocks.count : s.batch),
+        size(min(max(math::ceil_div(rows * columns, kWanted), 1), kMost)),
+        count(math::ceil_div(rows, size)) {}
+
+  // Calls body(chunk, first block of channels) over chunks, and inside it next(block) over its blocks.
+  template <typename Body>
+  void operator()(const Shape& s, const Parallel& parallel, const Body& body) const {
+    const int64_t grain = math::ceil_div(block_grain(s, kLanes<A>), size);
+    parallel(count * columns, grain, [&](int64_t begin, int64_t end) {
+      body(begin, end, [&](int64_t item, const auto& next) {
+        const int64_t chunk = item / columns, column = item % columns;
+        for (int64_t row = chunk * size; row < min(rows, (chunk + 1) * size); ++row) {
+          Block block = block_at<A>(row * columns + column, blocks, s);
+          if (!blocks.across_images) {
+            block.next_images = 1;
+            block.next_channels = 0;
+          }
+          next(block);
+        }
+        return chunk;
+      });
+    });
   }
+};
+
+// Mean and sum of squared deviations of `count` values, extended by those of others (Chan, Golub and LeVeque, 1979).
+struct Moments {
+  double count = 0, mean = 0, squares = 0;
+
+  void merge(double other_count, double other_mean, double other_squares) {
+    if (other_count == 0) return;
+    const double all = count + other_count, distance = other_mean - mean;
+    mean += distance * (other_count / all);
+    squares += other_squares + distance * distance * (count * other_count / all);
+    count = all;
+  }
+};
+
+// The same for the lanes of blocks that share their channels.
+template <typename A>
+struct LaneMoments {
+  double count = 0, mean[kLanes<A>] = {}, squares[kLanes<A>] = {};
+
+  void merge(double other_count, Vec<A> other_mean, Vec<A> other_squares) {
+    const double all = count + other_count, share = other_count / all;
+    for (int64_t l = 0; l < kLanes<A>; ++l) {
+      const double distance = other_mean[l] - mean[l];
+      mean[l] += distance * share;
+      squares[l] += other_squares[l] + distance * distance * (count * share);
+    }
+    count = all;
+  }
+
+  // Into the moments of the block's channels; starts again.
+  void flush(const Block& block, int64_t channels, Moments* moments) {
+    int64_t c = block.c;
+    for (int64_t l = 0; l < block.count; ++l) {
+      moments[c].merge(count, mean[l], squares[l]);
+      if (++c == channels) c = 0;
+    }
+    *this = LaneMoments();
+  }
+};
+
+template <typename A>
+Vec<A> squared_deviations(const A* values, int64_t vectors, Vec<A> center) {
+  return sum_in_stretches<A>(vectors, [&](int64_t i) {
+    const Vec<A> distance = load(values + i * kLanes<A>) - center;
+    return distance * distance;
+  });
+}
+
+// [taps, or none][grad_v, g, gv] per channel and chunk.
+struct BackwardPartials {
+  double* value;
+  int64_t channels, terms;
+
+  double* at(int64_t chunk, int64_t channel) const { return value + (chunk * channels + channel) * terms; }
+};
+
+template <typename T>
+void backward_partials(const ConvGradient<T>& gradient, T* grad_x, bool wants_weight, bool wants_gv,
+                       const BackwardTiling& tiling, const BackwardPartials& partials, const Shape& s,
+                       const Parallel& parallel) {
+  using A = accumulator_t<T>;
+  constexpr int64_t kL = kLanes<A>;
+  const bool needs_v = wants_gv || gradient.linear != nullptr || gradient.epilogue.activation != Activation::none;
+  const Chunks<A> chunks(s);
+  chunks(s, parallel, [&](int64_t begin, int64_t end, const auto& walk) {
+    Scratch<A> scratch;
+    LaneSums<A> sums;
+    zero(sums.value, partials.terms * kL);
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t chunk = item / chunks.columns;
+      zero(sums.total, partials.terms * kL);
+      const int64_t first_channel = chunks.blocks.across_images ? 0 : item % chunks.columns * kL;
+      const int64_t channels = chunks.blocks.across_images ? s.channels : min(kL, s.channels - first_channel);
+      for (int64_t c = 0; c < channels; ++c) zero(partials.at(chunk, first_channel + c), partials.terms);
+      const auto add = [&](const Block& block) {
+        int64_t c = block.c;
+        for (int64_t l = 0; l < block.count; ++l) {
+          double* to = partials.at(chunk, c);
+          for (int64_t k = 0; k < partials.terms; ++k) to[k] += sums.total[k * kL + l];
+          if (++c == s.channels) c = 0;
+        }
+        zero(sums.total, partials.terms * kL);
+      };
+      Block last{0, first_channel, 0};
+      walk(item, [&](const Block& block) {
+        const A* weight = scratch.packed_weight(block.c, s, [&](A* to) {
+          pack_weight<T, A>(gradient.weight, gradient.bias, nullptr, block.c, block.count, s, to);
+        });
+        with_square_kernel(s, [&](auto k, auto stride) {
+          backward_block<T, decltype(k)::value, decltype(stride)::value>(gradient, grad_x, wants_weight, needs_v, block,
+                                                                         s, tiling, weight, scratch, sums);
+        });
+        sums.flush(partials.terms);
+        if (chunks.blocks.across_images) add(block);
+        last = block;
+      });
+      if (!chunks.blocks.across_images) add(last);
+    }
+  });
 }
 
 }  // namespace
 
 template <typename T>
-void depthwise_conv2d(const T* x, const T* weight, const T* bias, T* y, const DepthwiseConv2dShape& shape,
-                      const Parallel& parallel) {
-  if (shape.batch * shape.channels * shape.out_height * shape.out_width == 0) return;
-  convolve(x, weight, bias, /*flip=*/false, y, shape, parallel);
+size_t depthwise_conv2d_workspace(const Shape& s, bool) {
+  return forward_tiling(s).rows > 0 ? 0 : result_bytes<accumulator_t<T>>(s);
 }
 
 template <typename T>
-void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x, const DepthwiseConv2dShape& shape,
-                                     const Parallel& parallel) {
-  if (shape.batch * shape.channels * shape.in_height * shape.in_width == 0) return;
-  if (shape.stride_h == 1 && shape.stride_w == 1) {
-    convolve<T>(grad_y, weight, nullptr, /*flip=*/true, grad_x, turned_shape(shape), parallel);
-  } else if (shape.layout == Layout::channels_last) {
-    channels_last::backward_input(grad_y, weight, grad_x, shape, parallel);
-  } else if (is_narrow<T>(shape)) {
-    narrow::backward_input(grad_y, weight, grad_x, shape, parallel);
-  } else {
-    nchw::backward_input(grad_y, weight, grad_x, shape, parallel);
-  }
-}
-
-template <typename T>
-size_t depthwise_conv2d_backward_weight_workspace(const DepthwiseConv2dShape& shape) {
-  return static_cast<size_t>(partial_chunks<T>(shape) * shape.channels * (shape.kernel_h * shape.kernel_w + 1)) *
-         sizeof(double);
-}
-
-template <typename T>
-void depthwise_conv2d_backward_weight(const T* grad_y, const T* x, T* grad_weight, T* grad_bias,
-                                      const DepthwiseConv2dShape& shape, void* workspace, const Parallel& parallel) {
-  double* partials = static_cast<double*>(workspace);
-  if (shape.layout == Layout::channels_last) {
-    channels_last::backward_weight_partials(grad_y, x, partials, shape, parallel);
-  } else if (is_narrow<T>(shape)) {
-    narrow::backward_weight_partials(grad_y, x, partials, shape, parallel);
-  } else {
-    nchw::backward_weight_partials(grad_y, x, partials, shape, parallel);
-  }
+void depthwise_conv2d(const ConvInput<T>& input, const T* weight, const T* bias,
+                      const Epilogue<accumulator_t<T>>& epilogue, T* y, accumulator_t<T>* pooled, const Shape& s,
+                      void* workspace, const Parallel& parallel) {
   using A = accumulator_t<T>;
-  const int64_t taps = shape.kernel_h * shape.kernel_w;
-  const int64_t chunks = partial_chunks<T>(shape);
-  for (int64_t c = 0; c < shape.channels; ++c) {
-    for (int64_t k = 0; k <= taps; ++k) {
-      double sum = 0;
-      for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partials[(chunk * shape.channels + c) * (taps + 1) + k];
-      if (k < taps) {
-        grad_weight[c * taps + k] = math::narrow<T>(static_cast<A>(sum));
-      } else if (grad_bias != nullptr) {
-        grad_bias[c] = math::narrow<T>(static_cast<A>(sum));
-      }
-    }
+  const Tiling tiling = forward_tiling(s);
+  if (tiling.rows == 0) {
+    return direct::forward(input, weight, bias, epilogue, y, pooled, s, static_cast<A*>(workspace), parallel);
   }
+  const Blocks blocks(s, kLanes<A>);
+  parallel(blocks.count, block_grain(s, kLanes<A>), [&](int64_t begin, int64_t end) {
+    Scratch<A> scratch;
+    for (int64_t index = begin; index < end; ++index) {
+      const Block block = block_at<A>(index, blocks, s);
+      forward_block(input, weight, bias, epilogue, y,
+                    pooled == nullptr ? nullptr : pooled + block.n * s.channels + block.c, block, s, tiling, scratch);
+    }
+  });
+}
+
+template <typename T>
+size_t depthwise_conv2d_statistics_workspace(const Shape& s) {
+  using A = accumulator_t<T>;
+  if (forward_tiling(s).rows == 0) return result_bytes<A>(s);
+  return static_cast<size_t>(Chunks<A>(s).count * s.channels) * sizeof(Moments);
+}
+
+template <typename T>
+void depthwise_conv2d_statistics(const ConvInput<T>& input, const T* weight, const T* bias, accumulator_t<T>* mean,
+                                 accumulator_t<T>* variance, const Shape& s, void* workspace,
+                                 const Parallel& parallel) {
+  using A = accumulator_t<T>;
+  constexpr int64_t kL = kLanes<A>;
+  const Tiling tiling = forward_tiling(s);
+  if (tiling.rows == 0) {
+    A* v = static_cast<A*>(workspace);
+    direct::convolve(input, weight, bias, v, s, parallel);
+    return direct::statistics(v, mean, variance, s, parallel);
+  }
+  Moments* partials = static_cast<Moments*>(workspace);
+  const Chunks<A> chunks(s);
+  chunks(s, parallel, [&](int64_t begin, int64_t end, const auto& walk) {
+    Scratch<A> scratch;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first_channel = chunks.blocks.across_images ? 0 : item % chunks.columns * kL;
+      const int64_t channels = chunks.blocks.across_images ? s.channels : min(kL, s.channels - first_channel);
+      Moments* moments = partials + item / chunks.columns * s.channels;
+      for (int64_t c = 0; c < channels; ++c) moments[first_channel + c] = Moments{};
+      LaneMoments<A> lanes;
+      Block last{0, first_channel, 0};
+      walk(item, [&](const Block& block) {
+        const A* packed = scratch.packed_weight(
+            block.c, s, [&](A* to) { pack_weight<T, A>(weight, bias, nullptr, block.c, block.count, s, to); });
+        convolve_block(input, packed, block, s, tiling, scratch, [&](const Tile& tile, const LaneImage<A>& results) {
+          const int64_t vectors = tile.rows * tile.columns;
+          const Vec<A> center = activate_vectors(Activation::none, results.data, vectors) / static_cast<A>(vectors);
+          lanes.merge(static_cast<double>(vectors), center, squared_deviations(results.data, vectors, center));
+        });
+        if (chunks.blocks.across_images) lanes.flush(block, s.channels, moments);
+        last = block;
+      });
+      lanes.flush(last, s.channels, moments);
+    }
+  });
+  for (int64_t c = 0; c < s.channels; ++c) {
+    Moments all;
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+      const Moments& part = partials[chunk * s.channels + c];
+      all.merge(part.count, part.mean, part.squares);
+    }
+    mean[c] = static_cast<A>(all.count > 0 ? all.mean : __builtin_nan(""));
+    variance[c] = static_cast<A>(all.squares / all.count);
+  }
+}
+
+template <typename T>
+size_t depthwise_conv2d_backward_workspace(const Shape& s) {
+  using A = accumulator_t<T>;
+  const int64_t taps = s.kernel_h * s.kernel_w;
+  if (BackwardTiling(s, true).rows == 0) {
+    return result_bytes<A>(s) + static_cast<size_t>(s.channels * kSumCount) * sizeof(double);
+  }
+  return static_cast<size_t>(Chunks<A>(s).count * s.channels * (taps + kSumCount)) * sizeof(double);
+}
+
+template <typename T>
+void depthwise_conv2d_backward_sums(const ConvGradient<T>& gradient, accumulator_t<T>* sum_g, accumulator_t<T>* sum_gv,
+                                    const Shape& s, void* workspace, const Parallel& parallel) {
+  ConvGradient<T> without_statistics = gradient;
+  without_statistics.constant = without_statistics.linear = nullptr;
+  ConvGradientOutput<T> output;
+  output.grad_shift = sum_g;
+  output.grad_scale = sum_gv;
+  depthwise_conv2d_backward(without_statistics, output, s, workspace, parallel);
+}
+
+template <typename T>
+void depthwise_conv2d_backward(const ConvGradient<T>& given, const ConvGradientOutput<T>& output, const Shape& s,
+                               void* workspace, const Parallel& parallel) {
+  using A = accumulator_t<T>;
+  ConvGradient<T> gradient = given;
+  if (gradient.grad_y == nullptr) std::swap(gradient.grad_y, gradient.grad_y_addend);
+  const bool wants_weight = output.grad_weight != nullptr;
+  const int64_t taps = wants_weight ? s.kernel_h * s.kernel_w : 0;
+  const BackwardTiling tiling(s, output.grad_x != nullptr);
+  double* partials = static_cast<double*>(workspace);
+  int64_t chunks = 1;
+  const bool direct_way = BackwardTiling(s, true).rows == 0;
+  if (direct_way) {
+    double* sums = partials;
+    A* v = reinterpret_cast<A*>(sums + s.channels * kSumCount);
+    direct::convolve(gradient.input, gradient.weight, gradient.bias, v, s, parallel);
+    direct::form_gradient(gradient, v, sums, s, parallel);
+    if (output.grad_x != nullptr) direct::backward_input(v, gradient.weight, output.grad_x, s, parallel);
+    if (wants_weight) direct::backward_weight(v, gradient.input, output.grad_weight, s, parallel);
+    partials = sums;
+  } else {
+    chunks = Chunks<A>(s).count;
+    backward_partials(gradient, output.grad_x, wants_weight, output.grad_scale != nullptr, tiling,
+                      {partials, s.channels, taps + kSumCount}, s, parallel);
+  }
+  const BackwardPartials all{partials, s.channels, direct_way ? int64_t{kSumCount} : taps + kSumCount};
+  const int64_t first = direct_way ? 0 : taps;
+  parallel(s.channels, math::ceil_div(kOutputsPerThread, max(1, chunks * all.terms)), [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      double sum[kMaxTaps + kSumCount] = {};
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const double* part = all.at(chunk, c);
+        for (int64_t k = 0; k < all.terms; ++k) sum[k] += part[k];
+      }
+      for (int64_t k = 0; k < first; ++k) output.grad_weight[c * taps + k] = math::narrow<T>(static_cast<A>(sum[k]));
+      const auto total = [&](int64_t k) { return static_cast<A>(sum[first + k]); };
+      if (output.grad_bias != nullptr) output.grad_bias[c] = math::narrow<T>(total(kSumGradV));
+      if (output.grad_shift != nullptr) output.grad_shift[c] = total(kSumG);
+      if (output.grad_scale != nullptr) output.grad_scale[c] = total(kSumGv);
+    }
+  });
 }
 
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float)

@@ -1,8 +1,11 @@
 // Each CPU launcher calls the copy of itself that was compiled for the best instruction set at hand.
 
 #include "cpu/depthwise_conv2d.h"
+#include "cpu/hierarchical_depthwise_conv2d.h"
 #include "cpu/isa.h"
 #include "cpu/reconstruct_vertices.h"
+#include "cpu/se_gate.h"
+#include "cpu/sge_gate.h"
 
 #if defined(FRNET_X86_ISAS)
 #define FRNET_DISPATCH(call) \
@@ -22,26 +25,117 @@
 namespace frnet::cpu {
 
 template <typename T>
-void depthwise_conv2d(const T* x, const T* weight, const T* bias, T* y, const DepthwiseConv2dShape& shape,
+void depthwise_conv2d(const ConvInput<T>& input, const T* weight, const T* bias,
+                      const Epilogue<accumulator_t<T>>& epilogue, T* y, accumulator_t<T>* pooled,
+                      const DepthwiseConv2dShape& shape, void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d<T>(input, weight, bias, epilogue, y, pooled, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t depthwise_conv2d_workspace(const DepthwiseConv2dShape& shape, bool pooled) {
+  FRNET_DISPATCH(depthwise_conv2d_workspace<T>(shape, pooled));
+}
+
+template <typename T>
+void depthwise_conv2d_statistics(const ConvInput<T>& input, const T* weight, const T* bias, accumulator_t<T>* mean,
+                                 accumulator_t<T>* variance, const DepthwiseConv2dShape& shape, void* workspace,
+                                 const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_statistics<T>(input, weight, bias, mean, variance, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t depthwise_conv2d_statistics_workspace(const DepthwiseConv2dShape& shape) {
+  FRNET_DISPATCH(depthwise_conv2d_statistics_workspace<T>(shape));
+}
+
+template <typename T>
+void depthwise_conv2d_backward_sums(const ConvGradient<T>& gradient, accumulator_t<T>* sum_g, accumulator_t<T>* sum_gv,
+                                    const DepthwiseConv2dShape& shape, void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_backward_sums<T>(gradient, sum_g, sum_gv, shape, workspace, parallel));
+}
+
+template <typename T>
+void depthwise_conv2d_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output,
+                               const DepthwiseConv2dShape& shape, void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_backward<T>(gradient, output, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t depthwise_conv2d_backward_workspace(const DepthwiseConv2dShape& shape) {
+  FRNET_DISPATCH(depthwise_conv2d_backward_workspace<T>(shape));
+}
+
+template <typename T>
+void hierarchical_depthwise_conv2d(const HierarchicalConv<T>& conv, T* y, const HierarchicalShape& shape,
+                                   void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(hierarchical_depthwise_conv2d<T>(conv, y, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t hierarchical_depthwise_conv2d_workspace(const HierarchicalShape& shape) {
+  FRNET_DISPATCH(hierarchical_depthwise_conv2d_workspace<T>(shape));
+}
+
+template <typename T>
+void se_gate(const T* x, const SeGate<accumulator_t<T>>& gate, T* y, const SeGateShape& shape, void* workspace,
+             const Parallel& parallel) {
+  FRNET_DISPATCH(se_gate<T>(x, gate, y, shape, workspace, parallel));
+}
+
+template <typename T>
+void se_gate_backward(const T* grad_y, const T* x, const SeGate<accumulator_t<T>>& gate, T* grad_x,
+                      const SeGateGradient<accumulator_t<T>>& gradient, const SeGateShape& shape, void* workspace,
                       const Parallel& parallel) {
-  FRNET_DISPATCH(depthwise_conv2d(x, weight, bias, y, shape, parallel));
+  FRNET_DISPATCH(se_gate_backward<T>(grad_y, x, gate, grad_x, gradient, shape, workspace, parallel));
 }
 
 template <typename T>
-void depthwise_conv2d_backward_input(const T* grad_y, const T* weight, T* grad_x, const DepthwiseConv2dShape& shape,
-                                     const Parallel& parallel) {
-  FRNET_DISPATCH(depthwise_conv2d_backward_input(grad_y, weight, grad_x, shape, parallel));
+size_t se_gate_workspace(const SeGateShape& shape) {
+  FRNET_DISPATCH(se_gate_workspace<T>(shape));
 }
 
 template <typename T>
-size_t depthwise_conv2d_backward_weight_workspace(const DepthwiseConv2dShape& shape) {
-  FRNET_DISPATCH(depthwise_conv2d_backward_weight_workspace<T>(shape));
+void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bias,
+                         const Epilogue<accumulator_t<T>>& epilogue, const SeGate<accumulator_t<T>>& gate, T* y,
+                         const DepthwiseConv2dShape& shape, int64_t squeezed, void* workspace,
+                         const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_se<T>(input, weight, bias, epilogue, gate, y, shape, squeezed, workspace, parallel));
 }
 
 template <typename T>
-void depthwise_conv2d_backward_weight(const T* grad_y, const T* x, T* grad_weight, T* grad_bias,
-                                      const DepthwiseConv2dShape& shape, void* workspace, const Parallel& parallel) {
-  FRNET_DISPATCH(depthwise_conv2d_backward_weight(grad_y, x, grad_weight, grad_bias, shape, workspace, parallel));
+size_t depthwise_conv2d_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed) {
+  FRNET_DISPATCH(depthwise_conv2d_se_workspace<T>(shape, squeezed));
+}
+
+template <typename T>
+void sge_gate(const T* x, const SgeGate<accumulator_t<T>>& gate, T* y, const SgeGateShape& shape, void* workspace,
+              const Parallel& parallel) {
+  FRNET_DISPATCH(sge_gate<T>(x, gate, y, shape, workspace, parallel));
+}
+
+template <typename T>
+void sge_gate_backward(const T* grad_y, const T* x, const SgeGate<accumulator_t<T>>& gate, T* grad_x,
+                       accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias, const SgeGateShape& shape,
+                       void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(sge_gate_backward<T>(grad_y, x, gate, grad_x, grad_weight, grad_bias, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t sge_gate_workspace(const SgeGateShape& shape) {
+  FRNET_DISPATCH(sge_gate_workspace<T>(shape));
+}
+
+template <typename T>
+void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* bias,
+                          const Epilogue<accumulator_t<T>>& epilogue, const SgeGate<accumulator_t<T>>& gate, T* y,
+                          const DepthwiseConv2dShape& shape, int64_t groups, void* workspace,
+                          const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_sge<T>(input, weight, bias, epilogue, gate, y, shape, groups, workspace, parallel));
+}
+
+template <typename T>
+size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups) {
+  FRNET_DISPATCH(depthwise_conv2d_sge_workspace<T>(shape, groups));
 }
 
 template <typename T>
@@ -67,6 +161,18 @@ FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(double)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float16)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(bfloat16)
+FRNET_INSTANTIATE_HIERARCHICAL_DEPTHWISE_CONV2D(float)
+FRNET_INSTANTIATE_HIERARCHICAL_DEPTHWISE_CONV2D(double)
+FRNET_INSTANTIATE_HIERARCHICAL_DEPTHWISE_CONV2D(float16)
+FRNET_INSTANTIATE_HIERARCHICAL_DEPTHWISE_CONV2D(bfloat16)
+FRNET_INSTANTIATE_SE_GATE(float)
+FRNET_INSTANTIATE_SE_GATE(double)
+FRNET_INSTANTIATE_SE_GATE(float16)
+FRNET_INSTANTIATE_SE_GATE(bfloat16)
+FRNET_INSTANTIATE_SGE_GATE(float)
+FRNET_INSTANTIATE_SGE_GATE(double)
+FRNET_INSTANTIATE_SGE_GATE(float16)
+FRNET_INSTANTIATE_SGE_GATE(bfloat16)
 FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(float)
 FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(double)
 

@@ -17,3 +17,15 @@ bool isa_is_available(Isa isa);
 const char* isa_name(Isa isa);
 
 }  // namespace frnet::cpu
+
+// Declarations repeated in the namespace of every instruction set.
+#define FRNET_IN_EVERY_ISA(...)    \
+  namespace frnet::cpu::baseline { \
+  __VA_ARGS__                      \
+  }                                \
+  namespace frnet::cpu::avx2 {     \
+  __VA_ARGS__                      \
+  }                                \
+  namespace frnet::cpu::avx512 {   \
+  __VA_ARGS__                      \
+  }

@@ -1,24 +1,19 @@
 // The copies of the vertex reconstruction, one per instruction set, that dispatch.cpp chooses between.
 #pragma once
 
+#include "cpu/isa.h"
 #include "frnet/reconstruct_vertices.h"
 
-#define FRNET_DECLARE(isa)                                                                                   \
-  namespace frnet::cpu::isa {                                                                                \
-  template <typename T>                                                                                      \
-  void reconstruct_vertices(const T* params, const T* mean, const T* basis, T* vertices_out,                 \
-                            const ReconstructVerticesShape& shape, const Parallel& parallel);                \
-  template <typename T>                                                                                      \
-  size_t reconstruct_vertices_backward_workspace(const ReconstructVerticesShape& shape);                     \
-  template <typename T>                                                                                      \
-  void reconstruct_vertices_backward(const T* grad_vertices, const T* params, const T* mean, const T* basis, \
-                                     T* grad_params, const ReconstructVerticesShape& shape, void* workspace, \
-                                     const Parallel& parallel);                                              \
-  }
-FRNET_DECLARE(baseline)
-FRNET_DECLARE(avx2)
-FRNET_DECLARE(avx512)
-#undef FRNET_DECLARE
+FRNET_IN_EVERY_ISA(
+    template <typename T> void reconstruct_vertices(const T* params, const T* mean, const T* basis, T* vertices_out,
+                                                    const ReconstructVerticesShape& shape, const Parallel& parallel);
+
+    template <typename T> size_t reconstruct_vertices_backward_workspace(const ReconstructVerticesShape& shape);
+
+    template <typename T>
+    void reconstruct_vertices_backward(const T* grad_vertices, const T* params, const T* mean, const T* basis,
+                                       T* grad_params, const ReconstructVerticesShape& shape, void* workspace,
+                                       const Parallel& parallel);)
 
 // Everything a translation unit has to instantiate for one type, in the namespace it stands in.
 #define FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(T)                                                          \

@@ -8,6 +8,10 @@
 #include <type_traits>
 #include <utility>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "math/scalar.h"
 
 #if !defined(FRNET_ISA)
@@ -73,23 +77,85 @@ FRNET_HD void store(T* to, Vec<A> value) {
   }
 }
 
-// The first count lanes, for a row's end; the others are zero.
+// The first count lanes; the others are zero and their memory is not touched.
 template <typename T, typename A = accumulator_t<T>>
 FRNET_HD Vec<A> load_partial(const T* from, int64_t count) {
+#if defined(__AVX512F__)
+  const auto mask = static_cast<uint16_t>((uint32_t{1} << count) - 1);
+  if constexpr (sizeof(T) == 4) {
+    return reinterpret_cast<Vec<A>>(_mm512_maskz_loadu_ps(mask, from));
+  } else if constexpr (sizeof(T) == 8) {
+    return reinterpret_cast<Vec<A>>(_mm512_maskz_loadu_pd(static_cast<uint8_t>(mask), from));
+  } else {
+    const __m256i bits = _mm256_maskz_loadu_epi16(mask, from);
+    return math::widen_bits<Vec<A>>(T{}, __builtin_convertvector(reinterpret_cast<HalfWords>(bits), Words));
+  }
+#else
   Vec<A> value = {};
   for (int64_t i = 0; i < count; ++i) value[i] = math::widen(from[i]);
   return value;
+#endif
 }
 
 template <typename T, typename A = accumulator_t<T>>
 FRNET_HD void store_partial(T* to, Vec<A> value, int64_t count) {
+#if defined(__AVX512F__)
+  const auto mask = static_cast<uint16_t>((uint32_t{1} << count) - 1);
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_ps(to, mask, reinterpret_cast<__m512>(value));
+  } else if constexpr (sizeof(T) == 8) {
+    _mm512_mask_storeu_pd(to, static_cast<uint8_t>(mask), reinterpret_cast<__m512d>(value));
+  } else {
+    const HalfWords bits = __builtin_convertvector(math::narrow_bits<Words>(T{}, value), HalfWords);
+    _mm256_mask_storeu_epi16(to, mask, reinterpret_cast<__m256i>(bits));
+  }
+#else
   for (int64_t i = 0; i < count; ++i) to[i] = math::narrow<T>(value[i]);
+#endif
 }
 
 template <typename A>
 FRNET_HD Vec<A> broadcast(A value) {
   return value - Vec<A>{};
 }
+
+// The exponential, within 2 units in the last place; 0 and infinity where it is no normal number.
+struct VecExp {
+  FRNET_HD Vec<float> operator()(Vec<float> argument) const {
+    // 2^n e^r with n = x / ln 2 rounded: adding 1.5 * 2^23 leaves n in the low bits.
+    typedef int32_t Bits __attribute__((vector_size(kVectorBytes)));
+    const Vec<float> high = broadcast(88.0f), low = broadcast(-87.0f), zero = {};
+    const Vec<float> below = argument > high ? high : argument;
+    const Vec<float> x = below < low ? low : below;
+    const Vec<float> shifted = x * 1.44269504f + 12582912.0f;
+    const Vec<float> n = shifted - 12582912.0f;
+    const Vec<float> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    Vec<float> sum = broadcast(1.0f / 5040);
+    for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f}) sum = sum * r + c;
+    const Vec<float> value = sum * reinterpret_cast<Vec<float>>((reinterpret_cast<Bits>(shifted) << 23) + 0x3f800000);
+    const Vec<float> above = argument > high ? zero + __builtin_inff() : value;
+    return argument < low ? zero : above;
+  }
+
+  FRNET_HD Vec<double> operator()(Vec<double> argument) const {
+    typedef int64_t Bits __attribute__((vector_size(kVectorBytes)));
+    const Vec<double> high = broadcast(709.0), low = broadcast(-708.0), zero = {};
+    const Vec<double> below = argument > high ? high : argument;
+    const Vec<double> x = below < low ? low : below;
+    const Vec<double> shifted = x * 1.4426950408889634 + 6755399441055744.0;
+    const Vec<double> n = shifted - 6755399441055744.0;
+    const Vec<double> r = (x - n * 0.693145751953125) - n * 1.4286068203094172e-6;
+    Vec<double> sum = broadcast(1.0 / 6227020800.0);
+    for (const double c : {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
+                           1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0}) {
+      sum = sum * r + c;
+    }
+    const Vec<double> value =
+        sum * reinterpret_cast<Vec<double>>((reinterpret_cast<Bits>(shifted) << 52) + 0x3ff0000000000000);
+    const Vec<double> above = argument > high ? zero + __builtin_inf() : value;
+    return argument < low ? zero : above;
+  }
+};
 
 // A shuffle known when compiling: lane i takes lane Pattern::lane(i) of a and b side by side.
 template <typename A, typename Pattern>

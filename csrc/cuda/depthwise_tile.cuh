@@ -1,5 +1,5 @@
-// What the kernels of the depthwise convolution share: fast division, the geometry of one thread's patch,
-// and moving contiguous runs of planes between global and shared memory.
+// What the kernels of the depthwise convolution share: fast division, the geometry of one thread's patch and its
+// products, and moving contiguous runs of planes between global and shared memory.
 //
 // "Source" is the tensor a kernel slides its window over (x, or grad_y for the input gradient), "target" the
 // one it computes (y, or grad_x).
@@ -62,6 +62,30 @@ struct Patch {
     return k >= 0 && k < K ? k : -1;
   }
 };
+
+// Calls multiply(row of the patch, column of the patch, tap, source) for every product of the patch whose window
+// starts at from, in shared memory. The numbers but source are constants once everything is unrolled.
+template <typename P, typename A, typename F>
+__device__ __forceinline__ void for_each_product(const A* from, int pitch, const F& multiply) {
+#pragma unroll
+  for (int j = 0; j < P::kWindowRows; ++j) {
+    A window[P::kWindowColumns];
+    load_window(from + j * pitch, window);
+#pragma unroll
+    for (int r = 0; r < P::kRows; ++r) {
+      const int ky = P::tap(r, j);
+      if (ky < 0) continue;
+#pragma unroll
+      for (int v = 0; v < P::kColumns; ++v) {
+#pragma unroll
+        for (int k = 0; k < P::kWindowColumns; ++k) {
+          const int kx = P::tap(v, k);
+          if (kx >= 0) multiply(r, v, ky * P::kKernel + kx, window[k]);
+        }
+      }
+    }
+  }
+}
 
 // How the patches lie along one axis: patch q covers targets [q*extent - lead, ...) and its window starts at
 // source q*step + origin.
@@ -176,8 +200,9 @@ inline ConvSizes check_sizes(const DepthwiseConv2dShape& s) {
   ConvSizes sizes;
   sizes.y = axis(s.in_height, s.out_height, s.kernel_h, s.stride_h, s.padding_h, s.dilation_h);
   sizes.x = axis(s.in_width, s.out_width, s.kernel_w, s.stride_w, s.padding_w, s.dilation_w);
-  const int64_t per_pixel = s.layout == Layout::channels_last ? s.channels : 1;
-  if (s.channels >= kLimit || s.in_height * s.in_width > kLimit / per_pixel ||
+  const int64_t per_pixel = s.layout == Layout::channels_last ? s.memory_channels : 1;
+  if (s.memory_channels < s.channels) throw std::invalid_argument("depthwise_conv2d: memory_channels < channels");
+  if (s.memory_channels >= kLimit || s.in_height * s.in_width > kLimit / per_pixel ||
       s.out_height * s.out_width > kLimit / per_pixel) {
     throw std::invalid_argument("depthwise_conv2d: more than 2^30 elements in a plane or channels-last image");
   }
@@ -213,6 +238,12 @@ bool is_aligned(const T* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
 }
 
+// Whether 16-byte packs of channels never straddle what does not belong to them.
+template <typename T>
+bool channels_come_in_packs(const DepthwiseConv2dShape& shape, int64_t memory_channels) {
+  return shape.channels % Pack<T>::kSize == 0 && memory_channels % Pack<T>::kSize == 0;
+}
+
 template <typename A>
 __device__ __forceinline__ void clear(A* tile, int count) {
   const Pack<A> zeros;
@@ -227,10 +258,10 @@ __device__ __forceinline__ int misalignment(const T* pointer) {
   return static_cast<int>((reinterpret_cast<uintptr_t>(pointer) & 15) / sizeof(T));
 }
 
-// Copies planes*rows*columns consecutive elements into a cleared tile, the first one to (first_row,
-// first_column) of plane 0. What falls outside the tile's rows and pitch is dropped. The run is read in
-// aligned 16-byte packs whatever the row length is.
-template <typename T>
+// Copies planes*rows*columns consecutive elements into a cleared tile (kAdd: adds them to what is there), the first
+// one to (first_row, first_column) of plane 0. What falls outside the tile's rows and pitch is dropped. The run is
+// read in aligned 16-byte packs whatever the row length is.
+template <bool kAdd = false, typename T>
 __device__ __forceinline__ void stage_planes(const T* __restrict__ run, int planes, int rows, FastDivide by_rows,
                                              FastDivide by_columns, int first_row, int first_column,
                                              accumulator_t<T>* tile, Tile shape) {
@@ -260,7 +291,11 @@ __device__ __forceinline__ void stage_planes(const T* __restrict__ run, int plan
       if (first + j < 0 || first + j >= count) continue;
       if (static_cast<unsigned>(row) < static_cast<unsigned>(shape.rows) &&
           static_cast<unsigned>(column) < static_cast<unsigned>(shape.pitch)) {
-        to[column] = math::widen(pack.get(j));
+        if constexpr (kAdd) {
+          to[column] += math::widen(pack.get(j));
+        } else {
+          to[column] = math::widen(pack.get(j));
+        }
       }
       if (++column == columns + first_column) {
         column = first_column;
@@ -269,6 +304,26 @@ __device__ __forceinline__ void stage_planes(const T* __restrict__ run, int plan
           row = first_row;
           to += shape.plane_stride - rows * shape.pitch;
         }
+      }
+    }
+  }
+}
+
+// Copies count elements from global memory, read in aligned 16-byte packs, to staged.
+template <typename T>
+__device__ __forceinline__ void read_run(const T* __restrict__ run, T* staged, int count) {
+  constexpr int kSize = Pack<T>::kSize;
+  const int lead = misalignment(run);
+  for (int i = threadIdx.x * kSize; i < lead + count; i += blockDim.x * kSize) {
+    const int first = i - lead;
+    if (first >= 0 && first + kSize <= count) {
+      const Pack<T> pack = load_pack(run + first);
+#pragma unroll
+      for (int j = 0; j < kSize; ++j) staged[first + j] = pack.get(j);
+    } else {
+#pragma unroll
+      for (int j = 0; j < kSize; ++j) {
+        if (first + j >= 0 && first + j < count) staged[first + j] = run[first + j];
       }
     }
   }

@@ -105,9 +105,9 @@ Tensor backward(Tensor grad, Tensor params, Tensor mean, Tensor basis) {
   const Device device(params);
   for_type(params, [&](auto type) {
     using T = decltype(type);
-    const Tensor scratch = workspace(device.template workspace_bytes<T>(s), params);
+    const Workspace scratch(device.template workspace_bytes<T>(s), params);
     device.backward(data<T>(grad), data<T>(params), data<T>(mean), data<T>(basis), mutable_data<T>(grad_params), s,
-                    scratch.mutable_data_ptr());
+                    scratch.get());
   });
   return grad_params;
 }

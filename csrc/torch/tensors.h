@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <tuple>
 
@@ -51,11 +52,6 @@ inline Tensor empty(torch::headeronly::IntHeaderOnlyArrayRef size, ScalarType dt
   return torch::stable::empty(size, dtype, std::nullopt, like.device(), std::nullopt, memory_format(layout));
 }
 
-inline Tensor workspace(size_t bytes, const Tensor& like) {
-  const int64_t size[] = {static_cast<int64_t>(bytes)};
-  return empty(size, ScalarType::Byte, like);
-}
-
 // Calls body with a value of the storage type of dtype.
 template <typename F>
 void for_floating_type(const char* op, ScalarType dtype, const F& body) {
@@ -82,5 +78,31 @@ template <typename T>
 T* mutable_data(const Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());
 }
+
+template <typename T>
+const T* data_or_null(const std::optional<Tensor>& x) {
+  return x ? data<T>(*x) : nullptr;
+}
+
+// Null for a tensor without elements: what was not asked for.
+template <typename T>
+T* wanted(const Tensor& x) {
+  return x.numel() == 0 ? nullptr : mutable_data<T>(x);
+}
+
+// Scratch of a launcher.
+class Workspace {
+ public:
+  Workspace(size_t bytes, const Tensor& like) {
+    if (bytes == 0) return;
+    const int64_t size[] = {static_cast<int64_t>(bytes)};
+    tensor_ = empty(size, ScalarType::Byte, like);
+  }
+
+  void* get() const { return tensor_ ? tensor_->mutable_data_ptr() : nullptr; }
+
+ private:
+  std::optional<Tensor> tensor_;
+};
 
 }  // namespace frnet::binding

@@ -1,6 +1,22 @@
 """The fused kernels as differentiable torch ops, each a drop-in part for other models."""
 
-from frnet.ops.depthwise import depthwise_conv2d
+from frnet.ops.depthwise import depthwise_conv2d, depthwise_conv2d_statistics
+from frnet.ops.depthwise_bn_act import depthwise_conv2d_bn_act
+from frnet.ops.hierarchical import hierarchical_depthwise_conv2d
+from frnet.ops.hierarchical_bn_act import hierarchical_depthwise_conv2d_bn_act
 from frnet.ops.morphable import reconstruct_vertices
+from frnet.ops.se import depthwise_conv2d_se, se_gate
+from frnet.ops.sge import depthwise_conv2d_sge, sge_gate
 
-__all__ = ["depthwise_conv2d", "reconstruct_vertices"]
+__all__ = [
+    "depthwise_conv2d",
+    "depthwise_conv2d_bn_act",
+    "depthwise_conv2d_se",
+    "depthwise_conv2d_sge",
+    "depthwise_conv2d_statistics",
+    "hierarchical_depthwise_conv2d",
+    "hierarchical_depthwise_conv2d_bn_act",
+    "reconstruct_vertices",
+    "se_gate",
+    "sge_gate",
+]

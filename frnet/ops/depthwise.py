@@ -1,18 +1,30 @@
-"""Depthwise convolution."""
+"""Depthwise convolution, with what usually follows it."""
 
 from __future__ import annotations
 
 import torch
 
 from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
+from frnet.ops.activations import ACTIVATIONS, function_code
+from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.checks import check_device, check_dtype, check_pair, check_tensor
-from frnet.ops.device import autocast_is_on, check_built_for
+from frnet.ops.autograd import refuse_second_derivative
+from frnet.ops.checks import accumulation_dtype
+from frnet.ops.convolution import (
+    accumulated,
+    check_convolution,
+    convolution_options,
+    empty_result,
+    fake_convolution_gradients,
+    in_argument_places,
+    result_size,
+    wanted_gradients,
+)
 
-__all__ = ["depthwise_conv2d"]
+__all__ = ["depthwise_conv2d", "depthwise_conv2d_statistics"]
 
 _OP = "depthwise_conv2d"
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_STATISTICS = "depthwise_conv2d_statistics"
 
 
 def depthwise_conv2d(
@@ -22,15 +34,26 @@ def depthwise_conv2d(
     stride: int | tuple[int, int] = 1,
     padding: int | tuple[int, int] = 0,
     dilation: int | tuple[int, int] = 1,
-) -> torch.Tensor:
-    r"""Depthwise 2-D convolution: every channel with its own kernel.
+    scale: torch.Tensor | None = None,
+    shift: torch.Tensor | None = None,
+    activation: str = "none",
+    *,
+    pooled: bool = False,
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    r"""Depthwise 2-D convolution, every channel with its own kernel, then a scale, a shift and an activation.
 
-    .. math:: y_{n,c,i,j} = b_c + \sum_{u,v} w_{c,u,v}\, x_{n,c,\; i s_h - p_h + u d_h,\; j s_w - p_w + v d_w}
+    .. math::
+        v_{n,c,i,j} &= b_c + \sum_{u,v} w_{c,u,v}\, x_{n,c,\; i s_h - p_h + u d_h,\; j s_w - p_w + v d_w} \\
+        y_{n,c,i,j} &= a(\mathrm{scale}_c\, v_{n,c,i,j} + \mathrm{shift}_c)
 
-    with zeros outside ``x``. Equals ``torch.nn.functional.conv2d(x, weight, bias, stride, padding, dilation,
-    groups=channels)``. The result keeps the memory format of ``x``: channels_last in, channels_last out.
-    Differentiable once in ``x``, ``weight`` and ``bias``; bit-identical from run to run and for any number
-    of threads. Under autocast it computes in the autocast dtype. float16 and bfloat16 accumulate in float32.
+    with zeros outside ``x``. v equals ``torch.nn.functional.conv2d(x, weight, bias, stride, padding, dilation,
+    groups=channels)``; scale and shift are where a folded batch normalisation goes. One pass reads ``x`` and writes
+    y, the pooled means included. The result keeps the memory format of ``x``: channels_last in, channels_last out.
+    Differentiable once in every tensor; bit-identical from run to run and for any number of threads. Under autocast
+    ``x``, ``weight`` and ``bias`` are taken in the autocast dtype. float16 and bfloat16 accumulate in float32.
+
+    NumPy arrays, and CuPy arrays on the current CuPy stream, are taken in place of tensors and returned, without a
+    copy and without gradients; all of one kind.
 
     Args:
         x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0.
@@ -40,14 +63,19 @@ def depthwise_conv2d(
         stride: int or (vertical, horizontal), at least 1.
         padding: int or (vertical, horizontal), at least 0, in pixels of zeros on each side.
         dilation: int or (vertical, horizontal), at least 1.
+        scale: [channels] or None; float32 (float64 where x is), cast to it from another floating dtype.
+        shift: as scale.
+        activation: "none", "relu", "relu6", "hardswish" or "silu".
+        pooled: whether to return the mean of y over each plane too.
 
     Returns:
-        [batch, channels, out_height, out_width] with
-        out = floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
+        y, [batch, channels, out_height, out_width] with
+        out = floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1. Where pooled, (y, means) with the
+        means [batch, channels] of scale's dtype, taken before y is rounded to its own.
 
     Raises:
         TypeError: an argument is no tensor, or a dtype is not supported or differs from x's.
-        ValueError: a shape, size or device does not fit; the kernel is larger than the padded input.
+        ValueError: a shape, size, device or name does not fit; the kernel is larger than the padded input.
         RuntimeError: x is on CUDA and this build of frnet has no CUDA kernels.
 
     Source: Howard et al., MobileNets, 2017, section 3.1, equation 3.
@@ -55,115 +83,166 @@ def depthwise_conv2d(
     Example:
         >>> import torch, frnet.ops as ops
         >>> x = torch.ones(1, 2, 4, 4)
-        >>> ops.depthwise_conv2d(x, torch.ones(2, 1, 3, 3), stride=2, padding=1)[0, 0]
+        >>> ops.depthwise_conv2d(x, torch.ones(2, 1, 3, 3), stride=2, padding=1, activation="relu6")[0, 0]
         tensor([[4., 6.],
-                [6., 9.]])
+                [6., 6.]])
     """
-    stride_h, stride_w = (stride, stride) if type(stride) is int else check_pair(_OP, "stride", stride, 1)
-    padding_h, padding_w = (padding, padding) if type(padding) is int else check_pair(_OP, "padding", padding, 0)
-    dilation_h, dilation_w = (dilation, dilation) if type(dilation) is int else check_pair(_OP, "dilation", dilation, 1)
-    options = (stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w)
+    if not isinstance(x, torch.Tensor) and is_array(x):
+        arrays = dict(x=x, weight=weight, bias=bias, scale=scale, shift=shift)
+        pairs = dict(stride=stride, padding=padding, dilation=dilation)
+        return run_on_arrays(depthwise_conv2d, arrays, **pairs, activation=activation, pooled=pooled)
+    options = convolution_options(_OP, stride, padding, dilation)
+    code = function_code(_OP, "activation", ACTIVATIONS, activation)
+    epilogue = accumulated(x, scale, shift)
+    op = torch.ops.frnet.depthwise_conv2d_pooled if pooled else torch.ops.frnet.depthwise_conv2d
     try:
-        return torch.ops.frnet.depthwise_conv2d.default(x, weight, bias, *options)
+        return op.default(x, weight, bias, *options, *epilogue, code)
     except (RuntimeError, TypeError):
         # The op refuses what does not fit before it does anything. Saying what is wrong here, in words a
         # caller can use, leaves nothing to check on the way that succeeds.
-        _check(x, weight, bias, *options)
+        _check(x, weight, bias, *options, *epilogue)
         raise
 
 
-def _check(x, weight, bias, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w) -> None:
+def depthwise_conv2d_statistics(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    r"""Mean and biased variance per channel of a depthwise convolution's result v, which is not stored.
+
+    .. math:: \mu_c = \frac{1}{M} \sum_{n,i,j} v_{n,c,i,j}, \qquad \sigma^2_c = \frac{1}{M} \sum (v_{n,c,i,j} - \mu_c)^2
+
+    over the M = batch x out_height x out_width values of a channel. What batch normalisation across several
+    processes (SyncBatchNorm) is made of: combine the processes' statistics, make scale and shift of them, and call
+    ``depthwise_conv2d``; gradients flow through the statistics too. Differentiable once in every tensor;
+    bit-identical from run to run and for any number of threads. Arrays and autocast as in ``depthwise_conv2d``.
+
+    Args:
+        x: [batch, channels, height, width], as in ``depthwise_conv2d``, with at least one image.
+        weight: [channels, 1, kernel_h, kernel_w], of x's dtype and device.
+        bias: [channels] or None.
+        stride: int or (vertical, horizontal), at least 1.
+        padding: int or (vertical, horizontal), at least 0, in pixels of zeros on each side.
+        dilation: int or (vertical, horizontal), at least 1.
+
+    Returns:
+        (mean, variance), [channels] each, float32, or float64 where x is.
+
+    Raises:
+        TypeError: an argument is no tensor, or a dtype is not supported or differs from x's.
+        ValueError: a shape, size or device does not fit; the batch is empty.
+        RuntimeError: x is on CUDA and this build of frnet has no CUDA kernels.
+
+    Source: Ioffe and Szegedy, Batch Normalization, 2015, algorithm 1.
+
+    Example:
+        >>> import torch, frnet.ops as ops
+        >>> x = torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 2, 2)
+        >>> ops.depthwise_conv2d_statistics(x, torch.full((1, 1, 1, 1), 2.0))
+        (tensor([5.]), tensor([5.]))
+    """
+    if not isinstance(x, torch.Tensor) and is_array(x):
+        pairs = dict(stride=stride, padding=padding, dilation=dilation)
+        return run_on_arrays(depthwise_conv2d_statistics, dict(x=x, weight=weight, bias=bias), **pairs)
+    options = convolution_options(_STATISTICS, stride, padding, dilation)
+    try:
+        result = torch.ops.frnet.depthwise_conv2d_statistics.default(x, weight, bias, *options)
+    except (RuntimeError, TypeError):
+        check_convolution(_STATISTICS, x, weight, bias, options)
+        _check_not_empty(x)
+        raise
+    _check_not_empty(x)
+    return result
+
+
+def _check(x, weight, bias, *rest) -> None:
     """Raises what the docstring of depthwise_conv2d promises."""
-    check_pair(_OP, "stride", (stride_h, stride_w), 1)
-    check_pair(_OP, "padding", (padding_h, padding_w), 0)
-    check_pair(_OP, "dilation", (dilation_h, dilation_w), 1)
-    check_tensor(_OP, "x", x, "[batch, channels, height, width]")
-    check_tensor(_OP, "weight", weight, "[channels, 1, kernel_h, kernel_w]")
-    check_dtype(_OP, "x", x, _DTYPES)
-    channels = x.shape[1]
-    if weight.shape[0] != channels or weight.shape[1] != 1:
-        raise ValueError(
-            f"{_OP}: weight must have shape [channels, 1, kernel_h, kernel_w] with the {channels} channels of x, "
-            f"got {list(weight.shape)}"
-        )
-    # Under autocast the dtypes are brought together on the way.
-    dtypes = _DTYPES if autocast_is_on(x.device) else (x.dtype,)
-    check_dtype(_OP, "weight", weight, dtypes)
-    check_device(_OP, "weight", weight, "x", x)
-    if bias is not None:
-        check_tensor(_OP, "bias", bias, "[channels]")
-        if bias.shape[0] != channels:
-            raise ValueError(f"{_OP}: bias must have shape [{channels}], the channels of x, got {list(bias.shape)}")
-        check_dtype(_OP, "bias", bias, dtypes)
-        check_device(_OP, "bias", bias, "x", x)
-    kernel_h, kernel_w = weight.shape[2], weight.shape[3]
-    if (
-        min(kernel_h, kernel_w) < 1
-        or _output_size(x.shape[2], kernel_h, stride_h, padding_h, dilation_h) < 1
-        or _output_size(x.shape[3], kernel_w, stride_w, padding_w, dilation_w) < 1
-    ):
-        raise ValueError(
-            f"{_OP}: weight's kernel {kernel_h}x{kernel_w} with dilation ({dilation_h}, {dilation_w}) must be at least "
-            f"1x1 and fit the padded input {x.shape[2] + 2 * padding_h}x{x.shape[3] + 2 * padding_w}"
-        )
-    check_built_for(_OP, x.device)
+    check_convolution(_OP, x, weight, bias, rest[:6], scale=rest[6], shift=rest[7])
 
 
-def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def _memory_format(x: torch.Tensor) -> torch.memory_format:
-    """The layout the kernels choose: channels_last where x is dense in that order alone."""
-    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-        return torch.channels_last
-    return torch.contiguous_format
+def _check_not_empty(x: torch.Tensor) -> None:
+    if x.shape[0] == 0:
+        raise ValueError(f"{_STATISTICS}: x must have a batch of at least 1 to take statistics of, got {list(x.shape)}")
 
 
 @torch.library.register_fake("frnet::depthwise_conv2d")
-def _fake(x, weight, bias, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w):
-    _check(x, weight, bias, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w)
-    height = _output_size(x.shape[2], weight.shape[2], stride_h, padding_h, dilation_h)
-    width = _output_size(x.shape[3], weight.shape[3], stride_w, padding_w, dilation_w)
-    return torch.empty(
-        (x.shape[0], x.shape[1], height, width),
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=_memory_format(x),
-    )
+def _fake(x, weight, bias, *rest):
+    _check(x, weight, bias, *rest)
+    return empty_result(x, weight, rest[:6])
+
+
+@torch.library.register_fake("frnet::depthwise_conv2d_pooled")
+def _fake_pooled(x, weight, bias, *rest):
+    return _fake(x, weight, bias, *rest), x.new_empty(x.shape[:2], dtype=accumulation_dtype(x))
+
+
+@torch.library.register_fake("frnet::depthwise_conv2d_statistics")
+def _fake_statistics(x, weight, bias, *options):
+    check_convolution(_STATISTICS, x, weight, bias, options)
+    dtype = accumulation_dtype(x)
+    return x.new_empty(x.shape[1], dtype=dtype), x.new_empty(x.shape[1], dtype=dtype)
 
 
 @torch.library.register_fake("frnet::depthwise_conv2d_backward")
-def _fake_backward(grad_y, x, weight, *options):
-    needs_x, needs_weight, needs_bias = options[-3:]
-    none = x.new_empty(0)
-    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
-    grad_weight = weight.new_empty(weight.shape)
-    grad_bias = weight.new_empty(weight.shape[0])
-    return (
-        grad_x if needs_x else none,
-        grad_weight if needs_weight or needs_bias else x.new_empty(0),
-        grad_bias if needs_bias else x.new_empty(0),
-    )
+def _fake_backward(grad_y, x, weight, *rest):
+    return fake_convolution_gradients(x, weight, *rest[-5:])
 
 
 def _setup_context(ctx, inputs, output):
-    x, weight, _, *options = inputs
-    ctx.save_for_backward(x, weight)
-    ctx.options = options
+    x, weight, bias, *ctx.options, scale, shift, ctx.activation = inputs
+    ctx.save_for_backward(x, weight, bias, scale, shift)
+    ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, grad_y):
-    x, weight = ctx.saved_tensors
-    needs = ctx.needs_input_grad[:3]
-    gradients = torch.ops.frnet.depthwise_conv2d_backward.default(grad_y, x, weight, *ctx.options, *needs)
-    return (*(g if needed else None for g, needed in zip(gradients, needs, strict=True)), *[None] * 6)
+    x, weight, bias, scale, shift = ctx.saved_tensors
+    wanted = wanted_gradients(ctx.needs_input_grad)
+    gradients = torch.ops.frnet.depthwise_conv2d_backward.default(
+        grad_y, x, weight, bias, *ctx.options, scale, shift, ctx.activation, None, None, *wanted
+    )
+    return *in_argument_places(gradients, wanted), None
 
 
-def _double_backward(ctx, *gradients):
-    raise NotImplementedError("depthwise_conv2d: there is no second derivative; it is differentiable once")
+def _pooled_backward(ctx, grad_y, grad_pooled):
+    if grad_pooled is not None:
+        x, weight = ctx.saved_tensors[:2]
+        height, width = result_size(x, weight, ctx.options)
+        grad_mean = grad_pooled[:, :, None, None]
+        if grad_y is None:
+            grad_y = (grad_mean / (height * width)).to(x.dtype).expand(-1, -1, height, width)
+        else:
+            grad_y = torch.add(grad_y, grad_mean, alpha=1 / (height * width)).to(x.dtype)
+    return _backward(ctx, grad_y)
+
+
+def _statistics_setup_context(ctx, inputs, output):
+    x, weight, bias, *ctx.options = inputs
+    ctx.save_for_backward(x, weight, bias, output[0])
+
+
+def _statistics_backward(ctx, grad_mean, grad_variance):
+    x, weight, bias, mean = ctx.saved_tensors
+    height, width = result_size(x, weight, ctx.options)
+    count = x.shape[0] * height * width
+    # grad_v = grad_mean / count + 2 grad_variance (v - mean) / count
+    linear = grad_variance * (2 / count)
+    constant = torch.addcmul(grad_mean / count, linear, mean, value=-1)
+    wanted = (*ctx.needs_input_grad[:3], False, False)
+    gradients = torch.ops.frnet.depthwise_conv2d_backward.default(
+        None, x, weight, bias, *ctx.options, None, None, ACTIVATIONS["none"], constant, linear, *wanted
+    )
+    return tuple(in_argument_places(gradients, wanted)[:9])
 
 
 torch.library.register_autograd("frnet::depthwise_conv2d", _backward, setup_context=_setup_context)
-torch.library.register_autograd("frnet::depthwise_conv2d_backward", _double_backward)
-register_autocast("depthwise_conv2d", lower=True)
+torch.library.register_autograd("frnet::depthwise_conv2d_pooled", _pooled_backward, setup_context=_setup_context)
+torch.library.register_autograd(
+    "frnet::depthwise_conv2d_statistics", _statistics_backward, setup_context=_statistics_setup_context
+)
+refuse_second_derivative("depthwise_conv2d")
+for _op in ("depthwise_conv2d", "depthwise_conv2d_pooled", "depthwise_conv2d_statistics"):
+    register_autocast(_op, lower=("x", "weight", "bias"))

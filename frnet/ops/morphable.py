@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
+from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.checks import check_device, check_dtype, check_tensor
+from frnet.ops.autograd import refuse_second_derivative
+from frnet.ops.checks import ACCUMULATION, check_device, check_dtype, check_tensor
 from frnet.ops.device import autocast_is_on, check_built_for
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ def reconstruct_vertices(params: torch.Tensor, morphable: MorphableModel) -> tor
     with the parameter vector ``[r00 r01 r02 tx  r10 r11 r12 ty  r20 r21 r22 tz  alpha]``, where the ``r`` are the
     entries of f R and alpha the shape, then the expression coefficients. No [batch, 3 * vertices] buffer is made
     beside the result. Differentiable once in ``params``; bit-identical from run to run and for any number of
-    threads. Under autocast it computes in float32. Use ``morphable.landmark_model()`` for the landmarks alone.
+    threads. Under autocast it computes in float32. A NumPy or CuPy array of parameters is taken, and vertices of its
+    kind returned, without a copy and without gradients. Use ``morphable.landmark_model()`` for the landmarks alone.
 
     Args:
         params: [batch, 12 + S + E], de-whitened, float32 or float64. The batch may be 0.
@@ -55,6 +58,8 @@ def reconstruct_vertices(params: torch.Tensor, morphable: MorphableModel) -> tor
         tensor([[[10.5000,  1.5000,  2.5000],
                  [13.5000,  4.5000,  5.5000]]])
     """
+    if not isinstance(params, torch.Tensor) and is_array(params):
+        return run_on_arrays(reconstruct_vertices, dict(params=params), morphable=morphable)
     try:
         return torch.ops.frnet.reconstruct_vertices.default(params, morphable.mean, morphable.basis)
     except (RuntimeError, TypeError):
@@ -77,7 +82,7 @@ def _check(params, mean, basis) -> None:
             "morphable.truncate() drops the last ones"
         )
     if not autocast_is_on(params.device):
-        check_dtype(_OP, "params", params, (torch.float32, torch.float64))
+        check_dtype(_OP, "params", params, ACCUMULATION)
         if mean.dtype != params.dtype or basis.dtype != params.dtype:
             raise TypeError(
                 f"{_OP}: morphable must have params' dtype {params.dtype}, got {mean.dtype}; morphable.to(dtype=...)"
@@ -109,10 +114,6 @@ def _backward(ctx, grad_vertices):
     return grad, None, None
 
 
-def _double_backward(ctx, *gradients):
-    raise NotImplementedError("reconstruct_vertices: there is no second derivative; it is differentiable once")
-
-
 torch.library.register_autograd("frnet::reconstruct_vertices", _backward, setup_context=_setup_context)
-torch.library.register_autograd("frnet::reconstruct_vertices_backward", _double_backward)
-register_autocast("reconstruct_vertices", lower=False)
+refuse_second_derivative("reconstruct_vertices")
+register_autocast("reconstruct_vertices", to_float32=("params", "mean", "basis"))

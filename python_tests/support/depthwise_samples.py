@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
+from support.op_tests import Sample, draw
 
-from support.op_tests import Sample
+ACTIVATIONS = ["none", "relu", "relu6", "hardswish", "silu"]
 
 # channels, height and width, stride of every depthwise 3x3 convolution of MobileNetV2 at 120x120 (its expanded
 # channels; Mobile-FRNet's splits are quarters of these).
@@ -22,27 +22,34 @@ NETWORK_SHAPES = [
 ]
 
 
+def draw_image(batch, channels, height, width, layout="nchw"):
+    if layout == "channels_last":
+        return draw(batch, height, width, channels).permute(0, 3, 1, 2).clone()
+    if layout == "sliced":  # every second column of a wider image: dense in no layout
+        return draw(batch, channels, height, 2 * width)[..., ::2]
+    if layout == "transposed":
+        return draw(batch, channels, width, height).mT
+    return draw(batch, channels, height, width)
+
+
 def make(batch, channels, size, kernel, stride=1, padding=0, dilation=1, bias=True, layout="nchw") -> Sample:
     height, width = size if isinstance(size, tuple) else (size, size)
     kernel_h, kernel_w = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-    generator = torch.Generator().manual_seed(1)
-
-    def draw(*shape):
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-    x = draw(batch, channels, height, width)
-    if layout == "channels_last":
-        x = x.contiguous(memory_format=torch.channels_last)
-    elif layout == "sliced":  # every second column of a wider image: dense in no layout
-        x = draw(batch, channels, height, 2 * width)[..., ::2]
-    elif layout == "transposed":
-        x = draw(batch, channels, width, height).mT
-    weight = draw(channels, 1, kernel_h, kernel_w)
     return Sample(
-        (x, weight, draw(channels) if bias else None),
+        {
+            "x": draw_image(batch, channels, height, width, layout),
+            "weight": draw(channels, 1, kernel_h, kernel_w, seed=2),
+            "bias": draw(channels, seed=3) if bias else None,
+        },
         {"stride": stride, "padding": padding, "dilation": dilation},
-        differentiable=(0, 1, 2),
+        differentiable=("x", "weight", "bias"),
     )
+
+
+def with_epilogue(sample: Sample, activation="none", scale=True, shift=True) -> Sample:
+    channels = sample.tensors["x"].shape[1]
+    shapes = {"scale": (channels,) if scale else None, "shift": (channels,) if shift else None}
+    return sample.adding(shapes, activation=activation)
 
 
 def samples() -> dict[str, Sample]:
@@ -75,3 +82,21 @@ def samples() -> dict[str, Sample]:
     cases["sliced"] = make(2, 8, (12, 21), 3, 1, 1, layout="sliced")
     cases["transposed"] = make(2, 8, (12, 21), 3, 2, 1, layout="transposed")
     return cases
+
+
+def varied() -> dict[str, Sample]:
+    """A few convolutions that differ in all that an op with more behind them may depend on."""
+    return {
+        "nchw-3x3": make(2, 24, (15, 13), 3, 1, 1),
+        "nchw-3x3-s2": make(3, 16, 41, 3, 2, 1, bias=False),
+        "nchw-5x5-7": make(2, 40, 7, 5, 1, 2),
+        "nchw-wide": make(1, 8, (5, 301), 3, 1, 1),
+        "nchw-dilated": make(2, 8, (19, 23), 3, 1, 2, 2),
+        "channels_last-3x3": make(2, 24, (15, 13), 3, 1, 1, layout="channels_last"),
+        "channels_last-3x3-s2": make(3, 48, 8, 3, 2, 1, bias=False, layout="channels_last"),
+        "channels_last-5x5-s2": make(2, 8, (31, 29), 5, 2, 2, layout="channels_last"),
+        "channels_last-4": make(1, 96, 4, 3, 1, 1, layout="channels_last"),
+        "channels_last-1x5": make(2, 8, (6, 23), (1, 5), 1, (0, 2), layout="channels_last"),
+        "sliced": make(2, 8, (12, 21), 3, 1, 1, layout="sliced"),
+        "transposed": make(2, 16, (9, 12), 3, 2, 1, layout="transposed"),
+    }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from frnet import _core
 from support.tolerances import assert_close
@@ -19,26 +21,66 @@ CPU_AND_CUDA = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
 @dataclass
 class Sample:
-    """Arguments of one call; tensors in float64 on the CPU."""
+    """Arguments of one call by name; tensors in float64 on the CPU, in the order in which tests take them apart."""
 
-    tensors: tuple[torch.Tensor | None, ...]
+    tensors: dict[str, torch.Tensor | None]
     options: dict[str, Any] = field(default_factory=dict)
-    differentiable: tuple[int, ...] = (0,)
+    differentiable: Sequence[str] = ()
+    accumulated: Sequence[str] = ()  # tensors that have the dtype of sums: float32 beside 16-bit tensors
+    dtypes: Sequence[torch.dtype] | None = None  # None: all that the op has
+
+    def adding(self, shapes: dict[str, tuple[int, ...] | None] | None = None, **options) -> Sample:
+        """The sample with more options, and with more tensors to differentiate, of the dtype of sums."""
+        more = {
+            name: None if shape is None else draw(*shape, seed=10 + len(self.tensors) + i)
+            for i, (name, shape) in enumerate((shapes or {}).items())
+        }
+        return replace(
+            self,
+            tensors={**self.tensors, **more},
+            options={**self.options, **options},
+            differentiable=(*self.differentiable, *more),
+            accumulated=(*self.accumulated, *more),
+        )
+
+    def without_16_bits(self) -> Sample:
+        """For an op that stores a result in between, rounded: behind it a value may stand on the other side of a kink
+        than the reference's, and what is a small difference of large terms has few digits left."""
+        return replace(self, dtypes=(torch.float32, torch.float64))
 
     def on(self, device: str, dtype: torch.dtype) -> list[torch.Tensor | None]:
-        tensors = [None if t is None else t.detach().to(device, dtype) for t in self.tensors]
-        for i in self.differentiable:
-            if tensors[i] is not None:
-                tensors[i].requires_grad_()
+        sums = torch.float64 if dtype == torch.float64 else torch.float32
+        tensors = []
+        for name, tensor in self.tensors.items():
+            if tensor is not None:
+                tensor = _converted(tensor, device, sums if name in self.accumulated else dtype)
+                tensor.requires_grad_(name in self.differentiable)
+            tensors.append(tensor)
         return tensors
+
+    def call(self, function, tensors: Sequence[torch.Tensor | None]) -> tuple[torch.Tensor, ...]:
+        results = function(**dict(zip(self.tensors, tensors, strict=True)), **self.options)
+        return results if isinstance(results, tuple) else (results,)
+
+
+def draw(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _converted(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:
+    """The same view of converted memory: to() alone would make a dense tensor of a slice."""
+    if tensor._base is None:
+        return tensor.detach().to(device, dtype)
+    memory = tensor._base.detach().to(device, dtype)
+    return memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).detach()
 
 
 class OpTests:
-    """Subclasses give samples (name -> Sample), small (names for gradcheck), dtypes, op and reference."""
+    """Subclasses give samples (name -> Sample), small (names for the slow tests), dtypes, op and reference."""
 
     samples: ClassVar[dict[str, Sample]]
     small: ClassVar[list[str]]
-    dtypes: ClassVar[list[torch.dtype]] = [torch.float32, torch.float64]
+    dtypes: ClassVar[list[torch.dtype]] = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
     @staticmethod
     def op(*tensors, **options):
@@ -48,102 +90,156 @@ class OpTests:
     def reference(*tensors, **options):
         raise NotImplementedError
 
-    @staticmethod
-    def overload(*tensors, **options):
-        """(overload, arguments) behind op, for opcheck."""
-        raise NotImplementedError
-
     def pytest_generate_tests(self, metafunc):
-        if "sample" in metafunc.fixturenames:
+        if "dtype" in metafunc.fixturenames:
+            cases = [
+                pytest.param(sample, dtype, id=f"{name}-{str(dtype).removeprefix('torch.')}")
+                for name, sample in self.samples.items()
+                for dtype in sample.dtypes or self.dtypes
+            ]
+            metafunc.parametrize(("sample", "dtype"), cases)
+        elif "sample" in metafunc.fixturenames:
             metafunc.parametrize("sample", self.samples.values(), ids=self.samples.keys())
         if "small_sample" in metafunc.fixturenames:
             metafunc.parametrize("small_sample", [self.samples[name] for name in self.small], ids=self.small)
-        if "dtype" in metafunc.fixturenames:
-            metafunc.parametrize("dtype", self.dtypes, ids=lambda d: str(d).removeprefix("torch."))
 
     def _run(self, sample, device, dtype):
-        """Result and gradients of the op, and of the reference in float64 on the same rounded inputs."""
+        """Tensors with their gradients, results, and the upstream gradients they come from."""
         tensors = sample.on(device, dtype)
-        expected_tensors = [
-            None if t is None else t.detach().cpu().double().requires_grad_(t.requires_grad) for t in tensors
-        ]
-        result = self.op(*tensors, **sample.options)
-        expected = self.reference(*expected_tensors, **sample.options)
-        generator = torch.Generator().manual_seed(7)
-        upstream = torch.randn(expected.shape, generator=generator, dtype=torch.float64).to(dtype)
-        result.backward(upstream.to(device))
-        expected.backward(upstream.double())
-        return result, expected, tensors, expected_tensors
+        results = sample.call(self.op, tensors)
+        upstream = [draw(*result.shape, seed=7 + i).to(device, result.dtype) for i, result in enumerate(results)]
+        torch.autograd.backward(results, upstream)
+        return tensors, results, upstream
 
     @pytest.mark.parametrize("device", CPU_AND_CUDA)
     def test_value_and_gradients_match_the_reference(self, sample, device, dtype):
-        result, expected, tensors, expected_tensors = self._run(sample, device, dtype)
-        assert result.dtype == dtype
-        assert_close(result, expected, "forward")
-        for tensor, expected_tensor in zip(tensors, expected_tensors, strict=True):
+        """The reference computes in float64, on the same rounded inputs."""
+        tensors, results, upstream = self._run(sample, device, dtype)
+        expected_tensors = [
+            None if t is None else t.detach().cpu().double().requires_grad_(t.requires_grad) for t in tensors
+        ]
+        expected = sample.call(self.reference, expected_tensors)
+        torch.autograd.backward(expected, [gradient.cpu().double() for gradient in upstream])
+        for result, wanted in zip(results, expected, strict=True):
+            assert result.dtype == (dtype if result.dim() == 4 else torch.promote_types(dtype, torch.float32))
+            assert_close(result, wanted, "forward")
+        for tensor, wanted in zip(tensors, expected_tensors, strict=True):
             if tensor is not None and tensor.requires_grad:
-                assert_close(tensor.grad, expected_tensor.grad, "gradient")
+                assert tensor.grad.dtype == tensor.dtype
+                assert_close(tensor.grad, wanted.grad, "gradient", dtype)
 
     @pytest.mark.parametrize("device", CPU_AND_CUDA)
     def test_two_runs_are_bit_identical(self, sample, device):
-        first = self._run(sample, device, torch.float32)
+        tensors, results, _ = self._run(sample, device, torch.float32)
         threads = torch.get_num_threads()
         try:
             torch.set_num_threads(1 if threads > 1 else 2)
-            second = self._run(sample, device, torch.float32)
+            again, results_again, _ = self._run(sample, device, torch.float32)
         finally:
             torch.set_num_threads(threads)
-        assert torch.equal(first[0], second[0])
-        for a, b in zip(first[2], second[2], strict=True):
+        for a, b in zip(results, results_again, strict=True):
+            assert torch.equal(a, b)
+        for a, b in zip(tensors, again, strict=True):
             if a is not None and a.requires_grad:
                 assert torch.equal(a.grad, b.grad)
 
+    def test_gradients_only_where_asked_for(self, small_sample):
+        tensors = small_sample.on("cpu", torch.float32)
+        results = small_sample.call(self.op, tensors)
+        torch.autograd.backward(results, [torch.ones_like(result) for result in results])
+        for i, tensor in enumerate(tensors):
+            if tensor is None or not tensor.requires_grad:
+                continue
+            alone = [None if t is None else t.detach().requires_grad_(j == i) for j, t in enumerate(tensors)]
+            results = small_sample.call(self.op, alone)
+            torch.autograd.backward(results, [torch.ones_like(result) for result in results])
+            torch.testing.assert_close(alone[i].grad, tensor.grad)
+
     def test_gradcheck(self, small_sample):
         tensors = small_sample.on("cpu", torch.float64)
-        assert torch.autograd.gradcheck(lambda *args: self.op(*args, **small_sample.options), tensors, fast_mode=False)
+        assert torch.autograd.gradcheck(lambda *args: small_sample.call(self.op, args), tensors, fast_mode=False)
 
     @pytest.mark.parametrize("device", CPU_AND_CUDA)
     def test_opcheck(self, small_sample, device):
-        overload, arguments = self.overload(*small_sample.on(device, torch.float32), **small_sample.options)
-        torch.library.opcheck(overload, arguments)
+        """Of the op behind the function, and of all that its gradient calls."""
+        tensors = small_sample.on(device, torch.float32)
+        with CallsOfOps() as calls:
+            results = small_sample.call(self.op, tensors)
+            forward = len(calls.arguments)
+            torch.autograd.backward(results, [torch.ones_like(result) for result in results])
+        assert forward == 1
+        assert len(calls.arguments) > forward
+        for i, (overload, arguments) in enumerate(calls.arguments.items()):
+            arguments = [
+                a.detach().requires_grad_(a.requires_grad) if isinstance(a, torch.Tensor) else a for a in arguments
+            ]
+            # The gradient of a backward op is an error, which is a test of its own.
+            tests = {} if i < forward else {"test_utils": ("test_schema", "test_faketensor")}
+            torch.library.opcheck(overload, tuple(arguments), **tests)
 
     @pytest.mark.parametrize("device", CPU_AND_CUDA)
     def test_compile_without_graph_breaks(self, small_sample, device):
+        torch.compiler.reset()
         tensors = small_sample.on(device, torch.float32)
-        compiled = torch.compile(
-            lambda *args: self.op(*args, **small_sample.options) * 2, fullgraph=True, backend="aot_eager"
-        )
-        expected = self.op(*tensors, **small_sample.options) * 2
-        result = compiled(*tensors)
-        torch.testing.assert_close(result, expected, rtol=0, atol=0)
-        wanted = [tensors[i] for i in small_sample.differentiable if tensors[i] is not None]
-        upstream = torch.ones_like(expected)
-        for got, want in zip(
-            torch.autograd.grad(result, wanted, upstream),
+
+        def function(*args):
+            return [result * 2 for result in small_sample.call(self.op, args)]
+
+        compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+        expected = function(*tensors)
+        results = compiled(*tensors)
+        torch.testing.assert_close(results, expected, rtol=0, atol=0)
+        wanted = [tensor for tensor in tensors if tensor is not None and tensor.requires_grad]
+        upstream = [torch.ones_like(result) for result in expected]
+        torch.testing.assert_close(
+            torch.autograd.grad(results, wanted, upstream),
             torch.autograd.grad(expected, wanted, upstream),
-            strict=True,
-        ):
-            torch.testing.assert_close(got, want, rtol=0, atol=0)
+            rtol=0,
+            atol=0,
+        )
 
     def test_export(self, small_sample):
         class Module(torch.nn.Module):
             def forward(module, *tensors):  # noqa: N805
-                return self.op(*tensors, **small_sample.options)
+                return small_sample.call(self.op, tensors)
 
         tensors = tuple(None if t is None else t.detach() for t in small_sample.on("cpu", torch.float32))
         exported = torch.export.export(Module(), tensors)
-        torch.testing.assert_close(
-            exported.module()(*tensors), self.op(*tensors, **small_sample.options), rtol=0, atol=0
-        )
+        torch.testing.assert_close(exported.module()(*tensors), small_sample.call(self.op, tensors), rtol=0, atol=0)
 
     def test_there_is_no_second_derivative(self, small_sample):
         tensors = small_sample.on("cpu", torch.float64)
-        wanted = tensors[small_sample.differentiable[0]]
-        (gradient,) = torch.autograd.grad(
-            self.op(*tensors, **small_sample.options).square().sum(), wanted, create_graph=True
-        )
+        wanted = next(tensor for tensor in tensors if tensor is not None and tensor.requires_grad)
+        loss = sum(result.square().sum() for result in small_sample.call(self.op, tensors))
+        (gradient,) = torch.autograd.grad(loss, wanted, create_graph=True)
         with pytest.raises(NotImplementedError, match="no second derivative"):
             gradient.sum().backward()
+
+
+class CallsOfOps(TorchDispatchMode):
+    """Notes the arguments and the results of frnet's ops, the last ones of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arguments: dict[torch._ops.OpOverload, tuple] = {}
+        self.results: dict[torch._ops.OpOverload, torch.Tensor | tuple] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.namespace == "frnet":
+            self.arguments[func], self.results[func] = args, result
+        return result
+
+
+def assert_same_finiteness(op, reference, tensors: Sequence[torch.Tensor]) -> None:
+    """op(*tensors) and its gradients are infinite and NaN where the reference's are."""
+    values = []
+    for function in (op, reference):
+        y = function(*tensors)
+        values.append((y, *torch.autograd.grad(y, tensors, torch.ones_like(y))))
+    for got, expected in zip(*values, strict=True):
+        assert torch.equal(got.isfinite(), expected.isfinite())
+        assert torch.equal(got.isnan(), expected.isnan())
 
 
 def instruction_sets() -> list[str]:

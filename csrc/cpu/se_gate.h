@@ -1,0 +1,35 @@
+// The copies of squeeze and excitation, one per instruction set, that dispatch.cpp chooses between.
+#pragma once
+
+#include "cpu/isa.h"
+#include "frnet/se_gate.h"
+
+FRNET_IN_EVERY_ISA(
+    template <typename T> void se_gate(const T* x, const SeGate<accumulator_t<T>>& gate, T* y, const SeGateShape& shape,
+                                       void* workspace, const Parallel& parallel);
+
+    template <typename T> void se_gate_backward(const T* grad_y, const T* x, const SeGate<accumulator_t<T>>& gate,
+                                                T* grad_x, const SeGateGradient<accumulator_t<T>>& gradient,
+                                                const SeGateShape& shape, void* workspace, const Parallel& parallel);
+
+    template <typename T> size_t se_gate_workspace(const SeGateShape& shape);
+
+    template <typename T>
+    void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bias,
+                             const Epilogue<accumulator_t<T>>& epilogue, const SeGate<accumulator_t<T>>& gate, T* y,
+                             const DepthwiseConv2dShape& shape, int64_t squeezed, void* workspace,
+                             const Parallel& parallel);
+
+    template <typename T> size_t depthwise_conv2d_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);)
+
+// Everything a translation unit has to instantiate for one storage type, in the namespace it stands in.
+#define FRNET_INSTANTIATE_SE_GATE(T)                                                                                   \
+  template void se_gate<T>(const T*, const SeGate<accumulator_t<T>>&, T*, const SeGateShape&, void*, const Parallel&); \
+  template void se_gate_backward<T>(const T*, const T*, const SeGate<accumulator_t<T>>&, T*,                           \
+                                    const SeGateGradient<accumulator_t<T>>&, const SeGateShape&, void*,                \
+                                    const Parallel&);                                                                  \
+  template size_t se_gate_workspace<T>(const SeGateShape&);                                                            \
+  template void depthwise_conv2d_se<T>(const ConvInput<T>&, const T*, const T*, const Epilogue<accumulator_t<T>>&,     \
+                                       const SeGate<accumulator_t<T>>&, T*, const DepthwiseConv2dShape&, int64_t,      \
+                                       void*, const Parallel&);                                                        \
+  template size_t depthwise_conv2d_se_workspace<T>(const DepthwiseConv2dShape&, int64_t);

@@ -1,0 +1,58 @@
+// Depthwise convolution and SGE gate: the fused kernels of fused_depthwise.cuh, which read the input once and write the
+// result once. Where a group's result planes do not fit into a block's shared memory, for any kernel but square 3x3 and
+// 5x5 ones with stride 1 or 2, and for an input with an addend: depthwise_conv2d, then sge_gate in place.
+#include <stdexcept>
+
+#include "cuda/fused_depthwise.cuh"
+#include "frnet/depthwise_conv2d.h"
+#include "frnet/sge_gate.h"
+
+namespace frnet {
+namespace cuda {
+
+namespace {
+
+SgeGateShape gate_shape(const DepthwiseConv2dShape& s, int64_t groups) {
+  if (groups <= 0 || s.channels % groups != 0) {
+    throw std::invalid_argument("depthwise_conv2d_sge: groups must divide channels");
+  }
+  if (s.memory_channels != s.channels) {
+    throw std::invalid_argument("depthwise_conv2d_sge: not for a slice of wider tensors");
+  }
+  return SgeGateShape{s.batch, s.channels, s.out_height * s.out_width, groups, s.layout};
+}
+
+}  // namespace
+
+template <typename T>
+size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups) {
+  const size_t conv = depthwise_conv2d_workspace<T>(shape, false);
+  const size_t gate = sge_gate_workspace<T>(gate_shape(shape, groups));
+  return conv > gate ? conv : gate;
+}
+
+template <typename T>
+void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* bias,
+                          const Epilogue<accumulator_t<T>>& epilogue, const SgeGate<accumulator_t<T>>& gate, T* y,
+                          const DepthwiseConv2dShape& shape, int64_t groups, void* workspace, void* stream) {
+  const SgeGateShape gated = gate_shape(shape, groups);
+  if (gated.batch * gated.channels * gated.pixels == 0) return;
+  const HierarchicalConv<T> conv{input.x, weight, bias, epilogue, nullptr, nullptr, gate};
+  if (!input.addend && fused_depthwise(conv, y, HierarchicalShape{shape, 1, false, groups}, stream)) return;
+  depthwise_conv2d(input, weight, bias, epilogue, y, static_cast<accumulator_t<T>*>(nullptr), shape, workspace, stream);
+  sge_gate(y, gate, y, gated, workspace, stream);
+}
+
+#define FRNET_INSTANTIATE(T)                                                                                        \
+  template size_t depthwise_conv2d_sge_workspace<T>(const DepthwiseConv2dShape&, int64_t);                          \
+  template void depthwise_conv2d_sge<T>(const ConvInput<T>&, const T*, const T*, const Epilogue<accumulator_t<T>>&, \
+                                        const SgeGate<accumulator_t<T>>&, T*, const DepthwiseConv2dShape&, int64_t, \
+                                        void*, void*);
+FRNET_INSTANTIATE(float)
+FRNET_INSTANTIATE(double)
+FRNET_INSTANTIATE(float16)
+FRNET_INSTANTIATE(bfloat16)
+#undef FRNET_INSTANTIATE
+
+}  // namespace cuda
+}  // namespace frnet

@@ -1,0 +1,80 @@
+// Spatial group-wise enhance: every group of channels is scaled, pixel by pixel, by how much the pixel resembles the
+// group's mean. Formulas in math/sge.h.
+//
+// T is float, double, float16 or bfloat16; weight, bias and their gradients are [groups] of the accumulation type.
+// x, y and their gradients are dense [batch, channels, pixels] or, channels_last, [batch, pixels, channels].
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "frnet/depthwise_conv2d.h"
+#include "frnet/parallel.h"
+
+namespace frnet {
+
+struct SgeGateShape {
+  int64_t batch;
+  int64_t channels;
+  int64_t pixels;  // height * width
+  int64_t groups;  // divides channels
+  Layout layout;
+};
+
+template <typename A>
+struct SgeGate {
+  const A* weight;  // [groups]
+  const A* bias;    // [groups]
+};
+
+namespace cpu {
+
+template <typename T>
+void sge_gate(const T* x, const SgeGate<accumulator_t<T>>& gate, T* y, const SgeGateShape& shape, void* workspace,
+              const Parallel& parallel);
+
+template <typename T>
+void sge_gate_backward(const T* grad_y, const T* x, const SgeGate<accumulator_t<T>>& gate, T* grad_x,
+                       accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias, const SgeGateShape& shape,
+                       void* workspace, const Parallel& parallel);
+
+// For both.
+template <typename T>
+size_t sge_gate_workspace(const SgeGateShape& shape);
+
+// sge_gate(depthwise_conv2d(...)), with the convolution's result kept in a cache in between. The gate's statistics are
+// taken from y as it is stored.
+template <typename T>
+void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* bias,
+                          const Epilogue<accumulator_t<T>>& epilogue, const SgeGate<accumulator_t<T>>& gate, T* y,
+                          const DepthwiseConv2dShape& shape, int64_t groups, void* workspace, const Parallel& parallel);
+
+template <typename T>
+size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
+
+}  // namespace cpu
+
+namespace cuda {
+
+template <typename T>
+void sge_gate(const T* x, const SgeGate<accumulator_t<T>>& gate, T* y, const SgeGateShape& shape, void* workspace,
+              void* stream);
+
+template <typename T>
+void sge_gate_backward(const T* grad_y, const T* x, const SgeGate<accumulator_t<T>>& gate, T* grad_x,
+                       accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias, const SgeGateShape& shape,
+                       void* workspace, void* stream);
+
+template <typename T>
+size_t sge_gate_workspace(const SgeGateShape& shape);
+
+template <typename T>
+void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* bias,
+                          const Epilogue<accumulator_t<T>>& epilogue, const SgeGate<accumulator_t<T>>& gate, T* y,
+                          const DepthwiseConv2dShape& shape, int64_t groups, void* workspace, void* stream);
+
+template <typename T>
+size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
+
+}  // namespace cuda
+}  // namespace frnet

@@ -1,0 +1,89 @@
+"""Batch normalisation behind a convolution: what the plain and the hierarchical stage share."""
+
+from __future__ import annotations
+
+import torch
+
+from frnet.ops.checks import FLOATING, check_device, check_dtype, check_tensor
+from frnet.ops.convolution import accumulated, check_convolution, result_size
+
+__all__ = [
+    "check_batch_norm",
+    "check_enough_values",
+    "fold_running_statistics",
+    "refuse_misfits",
+    "update_running_statistics",
+]
+
+
+def check_batch_norm(op: str, x, weight, bias, options: tuple[int, ...], training: bool, **parameters) -> None:
+    """Raises where the arguments of the convolution or the parameters of the normalisation do not fit."""
+    check_convolution(op, x, weight, bias, options)
+    for name, value in parameters.items():
+        if value is None:
+            if name.startswith("running_") and not training:
+                raise ValueError(f"{op}: {name} must be given where training is False, got None")
+            continue
+        check_tensor(op, name, value, "[channels]")
+        if value.shape[0] != x.shape[1]:
+            raise ValueError(f"{op}: {name} must have shape [{x.shape[1]}], the channels of x, got {list(value.shape)}")
+        check_dtype(op, name, value, FLOATING)
+        check_device(op, name, value, "x", x)
+    if training:
+        check_enough_values(op, (*x.shape[:2], *result_size(x, weight, options)))
+
+
+def check_enough_values(op: str, result: tuple[int, ...]) -> int:
+    """How many values of each channel a result has; raises where they are too few for statistics, as torch does."""
+    count = result[0] * result[2] * result[3]
+    if count < 2:
+        raise ValueError(
+            f"{op}: x must give more than one value per channel where training is True, got a result of shape "
+            f"{list(result)}"
+        )
+    return count
+
+
+def refuse_misfits(weight: object, *parameters: object, written: bool = False) -> None:
+    """Raises, in no particular words, where torch would broadcast or convert silently.
+
+    written: these are updated when the op is done, and then it is too late to find one on another device.
+    """
+    if not isinstance(weight, torch.Tensor):
+        raise TypeError("no tensor")
+    channels = weight.shape[0] if weight.dim() else 0
+    for parameter in parameters:
+        if parameter is not None and not (
+            isinstance(parameter, torch.Tensor)
+            and parameter.is_floating_point()
+            and parameter.numel() == channels
+            and parameter.dim() == 1
+            and not (written and parameter.device != weight.device)
+        ):
+            raise TypeError("not one floating value per channel")
+
+
+def fold_running_statistics(x, bn_weight, bn_bias, running_mean, running_var, eps: float) -> tuple:
+    """Scale and shift of the normalisation by running statistics."""
+    bn_weight, bn_bias, mean, variance = accumulated(x, bn_weight, bn_bias, running_mean, running_var)
+    scale = torch.rsqrt(variance + eps)
+    if bn_weight is not None:
+        scale = scale * bn_weight
+    if bn_bias is None:
+        return scale, -mean * scale
+    return scale, torch.addcmul(bn_bias, mean, scale, value=-1)
+
+
+def update_running_statistics(running_mean, running_var, mean, variance, momentum: float, count: int) -> None:
+    """running = (1 - momentum) running + momentum batch, with the batch's unbiased variance, in place."""
+    if running_mean is not None:
+        if running_mean.dtype is mean.dtype:
+            running_mean.lerp_(mean, momentum)
+        else:
+            running_mean.copy_(torch.lerp(running_mean.to(mean.dtype), mean, momentum))
+    if running_var is not None:
+        factor = momentum * count / (count - 1)
+        if running_var.dtype is variance.dtype:
+            running_var.mul_(1 - momentum).add_(variance, alpha=factor)
+        else:  # rounded once
+            running_var.copy_((running_var.to(variance.dtype) * (1 - momentum)).add_(variance, alpha=factor))

@@ -1,0 +1,177 @@
+"""The multi-scale depthwise stage with batch normalisation."""
+
+from __future__ import annotations
+
+import torch
+
+from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
+from frnet.ops.activations import ACTIVATIONS, function_code
+from frnet.ops.arrays import is_array, run_on_arrays
+from frnet.ops.autocast import register_autocast
+from frnet.ops.autograd import refuse_second_derivative
+from frnet.ops.batch_norm import (
+    check_batch_norm,
+    check_enough_values,
+    fold_running_statistics,
+    refuse_misfits,
+    update_running_statistics,
+)
+from frnet.ops.checks import accumulation_dtype
+from frnet.ops.convolution import (
+    accumulated,
+    check_convolution,
+    convolution_options,
+    empty_result,
+    fake_convolution_gradients,
+    in_argument_places,
+    wanted_gradients,
+)
+from frnet.ops.hierarchical import check_splits
+
+__all__ = ["hierarchical_depthwise_conv2d_bn_act"]
+
+_OP = "hierarchical_depthwise_conv2d_bn_act"
+
+
+def hierarchical_depthwise_conv2d_bn_act(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    *,
+    splits: int = 4,
+    bn_weight: torch.Tensor | None = None,
+    bn_bias: torch.Tensor | None = None,
+    running_mean: torch.Tensor | None = None,
+    running_var: torch.Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    activation: str = "none",
+) -> torch.Tensor:
+    r"""Multi-scale depthwise stage with a batch normalisation in every split.
+
+    .. math::
+        u_0 &= a(\mathrm{bn}_0(w_0 * x_0 + b_0)) \\
+        u_i &= a(\mathrm{bn}_i(w_i * (x_i + u_{i-1}) + b_i))
+
+    over equal splits of the channels, each with its own slice of the parameters; the result is the concatenation of
+    the :math:`u_i`. Chained, as written, where the stride is 1; otherwise :math:`u_i` is made of :math:`x_i` alone.
+    In training the statistics are taken in the convolutions' own passes, and the backward pass needs no more than
+    the inputs and the result. Otherwise the running statistics are folded into the scale and shift of
+    ``hierarchical_depthwise_conv2d``. Differentiable once in ``x``, ``weight``, ``bias``, ``bn_weight`` and
+    ``bn_bias``; bit-identical from run to run and for any number of threads. Under autocast ``x``, ``weight`` and
+    ``bias`` are taken in the autocast dtype. Arrays as in ``depthwise_conv2d``.
+
+    Args:
+        x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0
+            where training is False.
+        weight: [channels, 1, kernel_h, kernel_w], of x's dtype and device.
+        bias: [channels] or None.
+        stride: int or (vertical, horizontal), at least 1. Where both are 1, padding must keep the size of x.
+        padding: int or (vertical, horizontal), at least 0, in pixels of zeros on each side.
+        dilation: int or (vertical, horizontal), at least 1.
+        splits: number of equal splits; divides the channels.
+        bn_weight: gamma, [channels], of any floating dtype, or None for 1.
+        bn_bias: beta, [channels], of any floating dtype, or None for 0.
+        running_mean: [channels], of any floating dtype. In training it may be None; else it is updated in place.
+        running_var: as running_mean; updated with the unbiased variance.
+        training: whether to normalise by the batch's statistics or by the running ones.
+        momentum: the batch's share in the new running statistics, in [0, 1].
+        eps: added to the variance.
+        activation: "none", "relu", "relu6", "hardswish" or "silu"; of every split.
+
+    Returns:
+        u, [batch, channels, out_height, out_width], of x's dtype and memory format.
+
+    Raises:
+        TypeError: an argument is no tensor, or a dtype is not supported or differs from x's.
+        ValueError: a shape, size, device or name does not fit; splits does not divide the channels; a chain's result
+            has another size than its input; there are no running statistics to normalise by; a training batch has
+            fewer than two values per channel.
+        RuntimeError: x is on CUDA and this build of frnet has no CUDA kernels.
+
+    Source: Gao et al., Res2Net, 2019, figure 2 and equation 1; Ioffe and Szegedy, Batch Normalization, 2015.
+
+    Example:
+        >>> import torch, frnet.ops as ops
+        >>> x = torch.tensor([[1.0, -1.0], [2.0, 0.0]]).reshape(1, 2, 1, 2)
+        >>> ops.hierarchical_depthwise_conv2d_bn_act(x, torch.ones(2, 1, 1, 1), splits=2, training=True)[0, :, 0]
+        tensor([[ 1.0000, -1.0000],
+                [ 1.0000, -1.0000]])
+    """
+    parameters = dict(bn_weight=bn_weight, bn_bias=bn_bias, running_mean=running_mean, running_var=running_var)
+    if not isinstance(x, torch.Tensor) and is_array(x):
+        return run_on_arrays(
+            hierarchical_depthwise_conv2d_bn_act,
+            dict(x=x, weight=weight, bias=bias, **parameters),
+            updated=("running_mean", "running_var") if training else (),
+            **dict(stride=stride, padding=padding, dilation=dilation, splits=splits),
+            **dict(training=training, momentum=momentum, eps=eps, activation=activation),
+        )
+    options = convolution_options(_OP, stride, padding, dilation)
+    code = function_code(_OP, "activation", ACTIVATIONS, activation)
+    try:
+        if not training:
+            refuse_misfits(weight, *parameters.values())
+            scale, shift = fold_running_statistics(x, bn_weight, bn_bias, running_mean, running_var, eps)
+            return torch.ops.frnet.hierarchical_depthwise_conv2d.default(
+                x, weight, bias, *options, scale, shift, code, splits, None, None, None, None, 0
+            )
+        refuse_misfits(weight, running_mean, running_var, written=True)
+        gamma, beta = accumulated(x, bn_weight, bn_bias)
+        u, mean, variance = torch.ops.frnet.hierarchical_depthwise_conv2d_bn_act.default(
+            x, weight, bias, *options, gamma, beta, eps, code, splits
+        )
+    except (RuntimeError, TypeError):
+        check_batch_norm(_OP, x, weight, bias, options, training, **parameters)
+        check_splits(_OP, x, weight, options, splits)
+        raise
+    count = check_enough_values(_OP, u.shape)
+    update_running_statistics(running_mean, running_var, mean, variance, momentum, count)
+    return u
+
+
+@torch.library.register_fake("frnet::hierarchical_depthwise_conv2d_bn_act")
+def _fake(x, weight, bias, *rest):
+    options, gamma, beta, splits = rest[:6], rest[6], rest[7], rest[10]
+    check_convolution(_OP, x, weight, bias, options, bn_weight=gamma, bn_bias=beta)
+    check_splits(_OP, x, weight, options, splits)
+    dtype = accumulation_dtype(x)
+    mean, variance = x.new_empty(x.shape[1], dtype=dtype), x.new_empty(x.shape[1], dtype=dtype)
+    return empty_result(x, weight, options), mean, variance
+
+
+@torch.library.register_fake("frnet::hierarchical_depthwise_conv2d_bn_act_backward")
+def _fake_backward(grad_u, u, x, weight, *rest):
+    return fake_convolution_gradients(x, weight, *rest[-5:])
+
+
+def _setup_context(ctx, inputs, output):
+    x, weight, bias, *ctx.options, gamma, beta, ctx.eps, ctx.activation, ctx.splits = inputs
+    u, mean, variance = output
+    ctx.save_for_backward(u, x, weight, bias, gamma, beta, mean, variance)
+    ctx.mark_non_differentiable(mean, variance)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, grad_u, grad_mean, grad_variance):
+    if grad_u is None:  # nobody needs the one result that has a gradient
+        return (None,) * 14
+    u, x, weight, bias, gamma, beta, mean, variance = ctx.saved_tensors
+    wanted = wanted_gradients(ctx.needs_input_grad)
+    gradients = torch.ops.frnet.hierarchical_depthwise_conv2d_bn_act_backward.default(
+        grad_u,
+        u,
+        *(x, weight, bias, *ctx.options),
+        *(gamma, beta, ctx.eps, ctx.activation, mean, variance, ctx.splits),
+        *wanted,
+    )
+    return *in_argument_places(gradients, wanted), None, None, None
+
+
+torch.library.register_autograd("frnet::hierarchical_depthwise_conv2d_bn_act", _backward, setup_context=_setup_context)
+refuse_second_derivative("hierarchical_depthwise_conv2d_bn_act")
+register_autocast("hierarchical_depthwise_conv2d_bn_act", lower=("x", "weight", "bias"))
