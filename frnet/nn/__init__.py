@@ -1,5 +1,22 @@
 """Modules that run on :mod:`frnet.ops`: drop-in parts for mobile networks."""
 
 from .depthwise_conv2d import DepthwiseConv2d
+from .depthwise_conv2d_norm_act import DepthwiseConv2dNormAct
+from .folded import FoldedDepthwiseConv2d, FoldedHierarchicalDepthwiseConv2d
+from .hierarchical_depthwise_conv2d import HierarchicalDepthwiseConv2d
+from .replace_depthwise import DepthwisePart, find_depthwise, replace_depthwise
+from .spatial_group_enhance import SpatialGroupEnhance
+from .squeeze_excite import SqueezeExcite
 
-__all__ = ["DepthwiseConv2d"]
+__all__ = [
+    "DepthwiseConv2d",
+    "DepthwiseConv2dNormAct",
+    "DepthwisePart",
+    "FoldedDepthwiseConv2d",
+    "FoldedHierarchicalDepthwiseConv2d",
+    "HierarchicalDepthwiseConv2d",
+    "SpatialGroupEnhance",
+    "SqueezeExcite",
+    "find_depthwise",
+    "replace_depthwise",
+]

@@ -9,12 +9,7 @@ from torch import Tensor, nn
 
 from frnet import ops
 
-
-def _pair(value: int | tuple[int, int], name: str, least: int) -> tuple[int, int]:
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(number, int) and number >= least for number in pair):
-        raise ValueError(f"DepthwiseConv2d: {name} must be an int >= {least} or a pair of them, got {value!r}")
-    return pair
+from .arguments import check_channels, check_pair
 
 
 class DepthwiseConv2d(nn.Module):
@@ -55,13 +50,12 @@ class DepthwiseConv2d(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(channels, int) or channels < 1:
-            raise ValueError(f"DepthwiseConv2d: channels must be an int >= 1, got {channels!r}")
-        self.channels = channels
-        self.kernel_size = _pair(kernel_size, "kernel_size", 1)
-        self.stride = _pair(stride, "stride", 1)
-        self.padding = _pair(padding, "padding", 0)
-        self.dilation = _pair(dilation, "dilation", 1)
+        name = "DepthwiseConv2d"
+        self.channels = check_channels(name, channels)
+        self.kernel_size = check_pair(name, "kernel_size", kernel_size, 1)
+        self.stride = check_pair(name, "stride", stride, 1)
+        self.padding = check_pair(name, "padding", padding, 0)
+        self.dilation = check_pair(name, "dilation", dilation, 1)
         self.weight = nn.Parameter(torch.empty(channels, 1, *self.kernel_size, device=device, dtype=dtype))
         if bias:
             self.bias = nn.Parameter(torch.empty(channels, device=device, dtype=dtype))
@@ -76,9 +70,28 @@ class DepthwiseConv2d(nn.Module):
             bound = 1 / math.sqrt(self.kernel_size[0] * self.kernel_size[1])
             nn.init.uniform_(self.bias, -bound, bound)
 
+    @property
+    def in_channels(self) -> int:
+        """As ``nn.Conv2d`` calls it."""
+        return self.channels
+
+    @property
+    def out_channels(self) -> int:
+        """As ``nn.Conv2d`` calls it."""
+        return self.channels
+
+    @property
+    def groups(self) -> int:
+        """As ``nn.Conv2d`` calls it."""
+        return self.channels
+
+    def arguments(self) -> tuple:
+        """What the ops take behind ``x``: weight, bias, stride, padding, dilation."""
+        return self.weight, self.bias, self.stride, self.padding, self.dilation
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``x`` [batch, channels, height, width]; see :func:`frnet.ops.depthwise_conv2d`."""
-        return ops.depthwise_conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+        return ops.depthwise_conv2d(x, *self.arguments())
 
     def extra_repr(self) -> str:
         """Text inside the brackets of ``repr``."""

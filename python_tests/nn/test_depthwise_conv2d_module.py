@@ -52,6 +52,11 @@ def test_device_and_dtype_reach_the_parameters():
     assert layer.bias.dtype == torch.float64
 
 
+def test_says_its_sizes_as_conv2d_does():
+    layer = DepthwiseConv2d(6, 3)
+    assert layer.in_channels == layer.out_channels == layer.groups == 6
+
+
 def test_repr_says_what_it_is():
     assert "8, kernel_size=(3, 3), stride=(2, 2)" in repr(DepthwiseConv2d(8, 3, stride=2))
 

@@ -1,0 +1,126 @@
+"""Depthwise convolution, batch normalisation, activation and gate as one module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from frnet import ops
+from frnet.ops.activations import ACTIVATIONS
+
+from .arguments import check_name
+from .batch_norm import batch_statistics_arguments, fold_batch_norm, normalises_by_batch, refuse_fusing
+from .depthwise_conv2d import DepthwiseConv2d
+from .folded import FoldedDepthwiseConv2d
+from .spatial_group_enhance import SpatialGroupEnhance
+from .squeeze_excite import SqueezeExcite
+
+__all__ = ["DepthwiseConv2dNormAct", "convolve_normalise_activate"]
+
+
+class DepthwiseConv2dNormAct(nn.Module):
+    """Depthwise convolution, batch normalisation, activation and, where given, a gate: the stage of mobile networks.
+
+    It equals ``Sequential(DepthwiseConv2d(...), BatchNorm2d(channels), activation, gate)``. In training the batch's
+    statistics come from the convolution's own pass and nothing but the input is kept for the backward pass; the
+    gate is an op of its own. In evaluation all of it is one op, with the running statistics folded into a scale and
+    a shift. Which of the two, ``norm.training`` decides, so a frozen normalisation stays frozen. The modules ``conv``
+    and ``norm`` hold parameters and buffers under their usual names; their forward is not called, nor, in
+    evaluation, the gate's.
+
+    Args:
+        channels: number of input and of output channels, at least 1.
+        kernel_size: height and width of the filter, in pixels.
+        stride: step of the filter, in pixels.
+        padding: zeros added on each side, in pixels.
+        dilation: distance between two taps of the filter, in pixels.
+        bias: whether the convolution adds a bias, which the normalisation takes away again.
+        activation: "none", "relu", "relu6", "hardswish" or "silu".
+        eps: added to the variance.
+        momentum: share of a batch in the new running statistics; None: the mean over all batches.
+        affine: whether the normalisation has parameters.
+        track_running_stats: whether it has running statistics; else it takes the batch's in evaluation too.
+        gate: a SqueezeExcite or a SpatialGroupEnhance for these channels, or None.
+        device: where the parameters live.
+        dtype: type of the parameters.
+
+    Raises:
+        TypeError: the gate is neither.
+        ValueError: a size or a name is not one of those above.
+
+    Example:
+        >>> import torch
+        >>> stage = DepthwiseConv2dNormAct(8, 3, padding=1, activation="hardswish", gate=SqueezeExcite(8))
+        >>> stage(torch.randn(4, 8, 15, 15)).shape
+        torch.Size([4, 8, 15, 15])
+        >>> list(stage.eval().fuse().state_dict())[:3]
+        ['weight', 'scale', 'shift']
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        bias: bool = False,
+        activation: str = "relu6",
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        gate: SqueezeExcite | SpatialGroupEnhance | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        name = "DepthwiseConv2dNormAct"
+        if gate is not None and not isinstance(gate, (SqueezeExcite, SpatialGroupEnhance)):
+            raise TypeError(
+                f"{name}: gate must be a SqueezeExcite, a SpatialGroupEnhance or None, got {type(gate).__name__}"
+            )
+        self.activation = check_name(name, "activation", ACTIVATIONS, activation)
+        factory = {"device": device, "dtype": dtype}
+        self.conv = DepthwiseConv2d(channels, kernel_size, stride, padding, dilation, bias, **factory)
+        self.norm = nn.BatchNorm2d(channels, eps, momentum, affine, track_running_stats, **factory)
+        if gate is not None:
+            gate.check_channels(name, channels)
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> [batch, channels, out_height, out_width]."""
+        return convolve_normalise_activate(x, self.conv, self.norm, self.activation, self.gate)
+
+    @torch.no_grad()
+    def fuse(self) -> FoldedDepthwiseConv2d:
+        """The same in evaluation, with the normalisation folded once and for all; parameters are copied.
+
+        Raises:
+            RuntimeError: the module is in training, or has no running statistics.
+        """
+        refuse_fusing(self, self.norm)
+        scale, shift = fold_batch_norm(self.norm)
+        if self.conv.bias is not None:
+            shift = torch.addcmul(shift, scale, self.conv.bias.to(scale.dtype))
+        operation, gate = (ops.depthwise_conv2d, {}) if self.gate is None else (self.gate.fused, self.gate.arguments())
+        return FoldedDepthwiseConv2d(operation, self.conv, scale, shift, self.activation, **gate)
+
+    def extra_repr(self) -> str:
+        """Text inside the brackets of ``repr``."""
+        return f"activation={self.activation}"
+
+
+def convolve_normalise_activate(
+    x: Tensor,
+    conv: DepthwiseConv2d,
+    norm: nn.BatchNorm2d,
+    activation: str,
+    gate: SqueezeExcite | SpatialGroupEnhance | None = None,
+) -> Tensor:
+    """The forward of :class:`DepthwiseConv2dNormAct`, for modules that live elsewhere."""
+    if normalises_by_batch(norm):
+        y = ops.depthwise_conv2d_bn_act(x, *conv.arguments(), **batch_statistics_arguments(norm), activation=activation)
+        return y if gate is None else gate(y)
+    convolution = (x, *conv.arguments(), *fold_batch_norm(norm), activation)
+    return ops.depthwise_conv2d(*convolution) if gate is None else gate.fused(*convolution, **gate.arguments())
