@@ -1,28 +1,31 @@
-"""What every benchmark shares: the peers, the measured peak, and the closing table of ratios.
+"""What every benchmark shares: the peers, the clock, the measured peak, and the closing table of ratios.
 
-Rows of one group run the same work on the same tensors: frnet, torch in eager mode and torch.compile, in one process.
-What is timed has been checked to agree first.
+Rows of one group run the same work on the same tensors: frnet, torch in eager mode and torch.compile, in one process,
+on the CPU or, with --device cuda, on a GPU. What is timed has been checked to agree first.
 """
 
 from __future__ import annotations
 
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "python_tests"))
+from groups import means
 
 CONTENDERS = ["frnet", "eager", "compile"]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", choices=["cpu", "cuda"], help="where the benchmarks run")
 
 
 def pytest_configure(config):
     if config.getoption("benchmark_group_by") == "group":
         config.option.benchmark_columns = ["min", "median", "iqr", "rounds"]
     config.option.benchmark_warmup = True
+    # Compiled peers are compiled shape by shape, as a user with fixed shapes would; the cache is shared between rows.
+    torch._dynamo.config.cache_size_limit = 512
 
 
 def pytest_generate_tests(metafunc):
@@ -30,47 +33,103 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("contender", CONTENDERS)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Benchmarks made for the other device are left out."""
+    device = config.getoption("device")
+    other = {"cpu": "cuda_only", "cuda": "cpu_only"}[device]
+    dropped = [item for item in items if item.get_closest_marker(other)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
+
+
 def pytest_benchmark_update_json(output_json):
     """Leaves out the name of the machine and every single duration: the files are kept in git."""
     output_json["machine_info"].pop("node", None)
+    if torch.cuda.is_available():
+        output_json["machine_info"]["gpu"] = torch.cuda.get_device_name()
     for row in output_json["benchmarks"]:
         row["stats"].pop("data", None)
 
 
 @pytest.fixture(scope="session")
-def copy_bandwidth() -> float:
+def device(request) -> str:
+    return request.config.getoption("device")
+
+
+class Clock:
+    """Seconds that a call takes: by the wall on the CPU; by events on a GPU, with its second-level cache flushed."""
+
+    def __init__(self, device: str):
+        self.cuda = device == "cuda"
+        self.flush = torch.empty(256 * 2**20, dtype=torch.int8, device=device) if self.cuda else None
+
+    def __call__(self, function, *arguments) -> float:
+        if not self.cuda:
+            begin = time.perf_counter()
+            function(*arguments)
+            return time.perf_counter() - begin
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        self.flush.zero_()
+        begin.record()
+        function(*arguments)
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3
+
+    def finished(self, function):
+        """The function as something that has ended when it returns."""
+        if not self.cuda:
+            return function
+
+        def run(*arguments):
+            result = function(*arguments)
+            torch.cuda.synchronize()
+            return result
+
+        return run
+
+
+@pytest.fixture(scope="session")
+def clock(device) -> Clock:
+    return Clock(device)
+
+
+@pytest.fixture(scope="session")
+def copy_bandwidth(device, clock) -> float:
     """Bytes per second of a large copy, read plus written: the ceiling of a memory-bound kernel."""
-    source = torch.ones(64 * 2**20)
+    source = torch.ones((256 if device == "cuda" else 64) * 2**20, device=device)
     target = torch.empty_like(source)
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        target.copy_(source)
-        times.append(time.perf_counter() - start)
-    return 2 * source.numel() * source.element_size() / statistics.median(times)
+    target.copy_(source)
+    seconds = statistics.median(clock(target.copy_, source) for _ in range(9))
+    return 2 * source.numel() * source.element_size() / seconds
 
 
 @pytest.fixture
-def contend(benchmark, copy_bandwidth):
-    """contend(contender, ours, theirs, arguments, bytes_moved): checks that both agree, then times one of them.
+def contend(benchmark, copy_bandwidth, clock):
+    """contend(contender, ours, theirs, arguments, bytes_moved, call): checks that both agree, then times one of them.
 
-    The row of frnet also times all three in turn, round by round: medians of that are what the ratios come from, since
-    a machine whose speed drifts drifts for all of them.
+    call(function, *arguments) is what is timed: the function itself, or a step with it; torch.compile is given the
+    function alone. The row of frnet also times all three in turn, round by round: medians of that are what the ratios
+    come from, since a machine whose speed drifts drifts for all of them.
     """
 
-    def run(contender, ours, theirs, arguments, bytes_moved, rtol=1e-4):
-        for a, e in zip(_tuple(ours(*arguments)), _tuple(theirs(*arguments)), strict=True):
-            assert float((a - e).norm() / e.norm()) < rtol
+    def run(contender, ours, theirs, arguments, bytes_moved, call=None, rtol=1e-4):
+        call = call or (lambda function, *args: function(*args))
         functions = {"frnet": ours, "eager": theirs}
+        for a, e in zip(_tuple(call(ours, *arguments)), _tuple(call(theirs, *arguments)), strict=True):
+            assert float((a - e).float().norm() / e.float().norm()) < rtol
         if contender != "eager":
             torch._dynamo.reset()
             functions["compile"] = torch.compile(theirs, dynamic=False)
-        for function in functions.values():
-            function(*arguments)
-        benchmark(functions[contender], *arguments)
+        timed = {name: lambda *args, f=function: call(f, *args) for name, function in functions.items()}
+        for function in timed.values():
+            for _ in range(3):
+                function(*arguments)
+        benchmark(clock.finished(timed[contender]), *arguments)
         benchmark.extra_info.update(contender=contender, torch=torch.__version__, threads=torch.get_num_threads())
         if contender == "frnet":
-            medians = _in_turn(functions, arguments)
+            medians = _in_turn(clock, timed, arguments)
             rate = bytes_moved / medians["frnet"]
             benchmark.extra_info.update(
                 interleaved_medians=medians,
@@ -81,16 +140,14 @@ def contend(benchmark, copy_bandwidth):
     return run
 
 
-def _in_turn(functions, arguments, seconds=1.5, fewest=9, most=300) -> dict[str, float]:
+def _in_turn(clock, functions, arguments, seconds=1.0, fewest=9, most=300) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in functions}
     start = time.perf_counter()
     for round_ in range(most):
         if round_ >= fewest and time.perf_counter() - start > seconds:
             break
         for name, function in functions.items():
-            begin = time.perf_counter()
-            function(*arguments)
-            times[name].append(time.perf_counter() - begin)
+            times[name].append(clock(function, *arguments))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -117,6 +174,7 @@ def pytest_terminal_summary(terminalreporter, config):
             f"{name:{width}}  frnet {times['frnet'] * 1e6:10.1f} us   eager {eager:6.2f}x   "
             f"compile {compiled:6.2f}x{slower}"
         )
-    for peer in ("eager", "compile"):
-        ratio = statistics.geometric_mean(times[peer] / times["frnet"] for times in groups.values())
-        terminalreporter.write_line(f"geometric mean over {len(groups)} groups against {peer}: {ratio:.2f}x")
+    for name, count, eager, compiled, worst in means(groups):
+        terminalreporter.write_line(
+            f"geometric mean over {count:2} of {name}: {eager:.2f}x eager (worst {worst:.2f}x), {compiled:.2f}x compile"
+        )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 from pathlib import Path
+
+from groups import PEERS, means
 
 HEADER = """# Benchmarks
 
 Medians of runs in turn: frnet, eager torch and torch.compile on the same tensors in the same process, round by round.
 Ratios above 1 mean that frnet is faster; those below are printed in bold. Share: bytes that have to be moved, over the
-median, over the measured bandwidth of a large copy (above 100 % the tensors lie in a cache).
+median, over the measured bandwidth of a large copy (above 100 % the tensors lie in a cache). In the memory table, bold
+is more than half.
 
 This page is written by `python bench/table.py`; the runs are in `bench/results/`.
 """
@@ -28,23 +30,43 @@ def section(path: Path) -> str:
         "| case | frnet, us | against eager | against torch.compile | share of copy bandwidth |",
         "|---|---|---|---|---|",
     ]
-    ratios: dict[str, list[float]] = {"eager": [], "compile": []}
+    groups = {row["group"]: row["extra_info"]["interleaved_medians"] for row in rows}
     for row in rows:
         medians = row["extra_info"]["interleaved_medians"]
-        cells = []
-        for peer, collected in ratios.items():
-            ratio = medians[peer] / medians["frnet"]
-            collected.append(ratio)
-            cells.append(f"{ratio:.2f}" if ratio >= 1 else f"**{ratio:.2f}**")
+        cells = [ratio(medians[peer] / medians["frnet"]) for peer in PEERS]
         share = row["extra_info"]["share_of_copy_bandwidth"]
         lines.append(f"| {row['group']} | {medians['frnet'] * 1e6:.0f} | {cells[0]} | {cells[1]} | {share:.0%} |")
-    means = {peer: statistics.geometric_mean(collected) for peer, collected in ratios.items()}
-    lines.append(f"| geometric mean | | {means['eager']:.2f} | {means['compile']:.2f} | |")
+    lines += ["", "| geometric means | rows | against eager | against torch.compile | worst row against eager |"]
+    lines.append("|---|---|---|---|---|")
+    for name, count, eager, compiled, worst in means(groups):
+        lines.append(f"| {name} | {count} | {ratio(eager)} | {ratio(compiled)} | {ratio(worst)} |")
+    return "\n".join(lines) + "\n"
+
+
+def ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 else f"**{value:.2f}**"
+
+
+def memory_section(path: Path) -> str:
+    rows = json.loads(path.read_text())["rows"]
+    lines = [
+        "\n## Peak memory of a training step\n",
+        "MiB that torch's allocator hands out at once, above what is there before the step (`bench/memory.py`).\n",
+        "| stage | shape | frnet | eager | frnet / eager |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ours, eager = (f"{row[name] / 2**20:.1f}" for name in ("frnet", "eager"))
+        share = f"{row['ratio']:.2f}" if row["ratio"] <= 0.5 else f"**{row['ratio']:.2f}**"
+        lines.append(f"| {row['stage']} | batch {row['batch']} {row['shape']} | {ours} | {eager} | {share} |")
     return "\n".join(lines) + "\n"
 
 
 def main(paths: list[str]) -> None:
-    page = HEADER + "".join(section(Path(path)) for path in paths)
+    sections = [
+        memory_section(path) if "rows" in json.loads(path.read_text()) else section(path) for path in map(Path, paths)
+    ]
+    page = HEADER + "".join(sections)
     Path(__file__).parents[1].joinpath("docs", "benchmarks.md").write_text(page)
 
 

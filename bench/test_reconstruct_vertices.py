@@ -11,16 +11,16 @@ VERTICES = 53_215
 
 
 @pytest.fixture(scope="module")
-def morphable():
+def morphable(device):
     torch.manual_seed(0)
     n = 3 * VERTICES
-    return MorphableModel(torch.randn(n), torch.randn(n, 40), torch.randn(n, 10))
+    return MorphableModel(torch.randn(n), torch.randn(n, 40), torch.randn(n, 10)).to(device)
 
 
 @pytest.mark.parametrize("batch", [1, 16, 128])
-def test_forward(benchmark, contend, contender, batch, morphable):
+def test_forward(benchmark, contend, contender, device, batch, morphable):
     benchmark.group = f"reconstruct_vertices forward batch {batch} {VERTICES} vertices"
-    params = torch.randn(batch, 62)
+    params = torch.randn(batch, 62, device=device)
     with torch.inference_mode():
         contend(
             contender,
@@ -32,19 +32,20 @@ def test_forward(benchmark, contend, contender, batch, morphable):
 
 
 @pytest.mark.parametrize("batch", [16, 128])
-def test_forward_and_backward(benchmark, contend, contender, batch, morphable):
+def test_forward_and_backward(benchmark, contend, contender, device, batch, morphable):
     benchmark.group = f"reconstruct_vertices forward+backward batch {batch} {VERTICES} vertices"
-    params = torch.randn(batch, 62, requires_grad=True)
-    upstream = torch.randn(batch, VERTICES, 3)
+    params = torch.randn(batch, 62, device=device, requires_grad=True)
+    upstream = torch.randn(batch, VERTICES, 3, device=device)
 
-    def step(function):
-        return lambda p: torch.autograd.grad(function(p, morphable), p, upstream)
+    def step(function, p):
+        return torch.autograd.grad(function(p), p, upstream)
 
     contend(
         contender,
-        step(ops.reconstruct_vertices),
-        step(reference.reconstruct_vertices),
+        lambda p: ops.reconstruct_vertices(p, morphable),
+        lambda p: reference.reconstruct_vertices(p, morphable),
         (params,),
         4 * 3 * VERTICES * (2 * 51 + 2 * batch),
+        call=step,
         rtol=1e-3,
     )

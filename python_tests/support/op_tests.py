@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -13,7 +10,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from frnet import _core
 from support.tolerances import assert_close
 
 CPU_AND_CUDA = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
@@ -240,18 +236,3 @@ def assert_same_finiteness(op, reference, tensors: Sequence[torch.Tensor]) -> No
     for got, expected in zip(*values, strict=True):
         assert torch.equal(got.isfinite(), expected.isfinite())
         assert torch.equal(got.isnan(), expected.isnan())
-
-
-def instruction_sets() -> list[str]:
-    return _core.build_info()["cpu_instruction_sets_here"]
-
-
-def run_with_instruction_set(isa: str, *pytest_arguments: str) -> None:
-    """Runs tests in a new process that is made to use one instruction set."""
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *pytest_arguments],
-        env={**os.environ, "FRNET_CPU_ISA": isa},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
