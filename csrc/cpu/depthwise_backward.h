@@ -149,7 +149,7 @@ void form_gradient(Activation activation, A* grad, const A* v, int64_t vectors, 
         finish(i, g, lanes.scale * g + lanes.constant);
       }
     } else {
-      with_activation(activation, [&](auto constant) {
+      math::with_activation(activation, [&](auto constant) {
         for (int64_t i = begin * kL; i < end * kL; i += kL) {
           const Vec<A> value = load(v + i);
           const Vec<A> g = math::activation_gradient<A>(decltype(constant)::value, lanes.scale * value + lanes.shift,

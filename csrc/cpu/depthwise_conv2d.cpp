@@ -10,6 +10,7 @@
 #include "cpu/depthwise_backward.h"
 #include "cpu/depthwise_direct.h"
 #include "cpu/depthwise_forward.h"
+#include "math/moments.h"
 
 namespace frnet::cpu::FRNET_ISA {
 
@@ -68,16 +69,14 @@ struct Chunks {
   }
 };
 
-// Mean and sum of squared deviations of `count` values, extended by those of others (Chan, Golub and LeVeque, 1979).
+// Mean and sum of squared deviations of `count` values.
 struct Moments {
   double count = 0, mean = 0, squares = 0;
 
   void merge(double other_count, double other_mean, double other_squares) {
     if (other_count == 0) return;
-    const double all = count + other_count, distance = other_mean - mean;
-    mean += distance * (other_count / all);
-    squares += other_squares + distance * distance * (count * other_count / all);
-    count = all;
+    math::merge_moments(mean, squares, other_mean, other_squares, count, other_count / (count + other_count));
+    count += other_count;
   }
 };
 
@@ -87,13 +86,11 @@ struct LaneMoments {
   double count = 0, mean[kLanes<A>] = {}, squares[kLanes<A>] = {};
 
   void merge(double other_count, Vec<A> other_mean, Vec<A> other_squares) {
-    const double all = count + other_count, share = other_count / all;
+    const double share = other_count / (count + other_count);
     for (int64_t l = 0; l < kLanes<A>; ++l) {
-      const double distance = other_mean[l] - mean[l];
-      mean[l] += distance * share;
-      squares[l] += other_squares[l] + distance * distance * (count * share);
+      math::merge_moments<double>(mean[l], squares[l], other_mean[l], other_squares[l], count, share);
     }
-    count = all;
+    count += other_count;
   }
 
   // Into the moments of the block's channels; starts again.
@@ -279,10 +276,11 @@ void depthwise_conv2d_backward(const ConvGradient<T>& given, const ConvGradientO
   if (gradient.grad_y == nullptr) std::swap(gradient.grad_y, gradient.grad_y_addend);
   const bool wants_weight = output.grad_weight != nullptr;
   const int64_t taps = wants_weight ? s.kernel_h * s.kernel_w : 0;
-  const BackwardTiling tiling(s, output.grad_x != nullptr);
+  // Which way is chosen as the workspace was sized: for the most that can be asked for.
+  const BackwardTiling widest(s, true);
+  const bool direct_way = widest.rows == 0;
   double* partials = static_cast<double*>(workspace);
   int64_t chunks = 1;
-  const bool direct_way = BackwardTiling(s, true).rows == 0;
   if (direct_way) {
     double* sums = partials;
     A* v = reinterpret_cast<A*>(sums + s.channels * kSumCount);
@@ -293,7 +291,8 @@ void depthwise_conv2d_backward(const ConvGradient<T>& given, const ConvGradientO
     partials = sums;
   } else {
     chunks = Chunks<A>(s).count;
-    backward_partials(gradient, output.grad_x, wants_weight, output.grad_scale != nullptr, tiling,
+    backward_partials(gradient, output.grad_x, wants_weight, output.grad_scale != nullptr,
+                      output.grad_x != nullptr ? widest : BackwardTiling(s, false),
                       {partials, s.channels, taps + kSumCount}, s, parallel);
   }
   const BackwardPartials all{partials, s.channels, direct_way ? int64_t{kSumCount} : taps + kSumCount};

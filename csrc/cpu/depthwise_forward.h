@@ -231,23 +231,6 @@ void convolve_block(const ConvInput<T>& input, const accumulator_t<T>* weight, c
   }
 }
 
-// Calls run with the activation as an integral constant.
-template <typename F>
-FRNET_HD void with_activation(Activation activation, const F& run) {
-  switch (activation) {
-    case Activation::none:
-      return run(std::integral_constant<Activation, Activation::none>{});
-    case Activation::relu:
-      return run(std::integral_constant<Activation, Activation::relu>{});
-    case Activation::relu6:
-      return run(std::integral_constant<Activation, Activation::relu6>{});
-    case Activation::hardswish:
-      return run(std::integral_constant<Activation, Activation::hardswish>{});
-    case Activation::silu:
-      return run(std::integral_constant<Activation, Activation::silu>{});
-  }
-}
-
 // The sum of value(i) over vectors [0, count): in stretches, so that no sum grows long in the accumulation type, and in
 // four sums that do not wait for each other.
 template <typename A, typename F>
@@ -273,7 +256,7 @@ template <typename A>
 Vec<A> activate_vectors(Activation activation, A* values, int64_t vectors) {
   constexpr int64_t kL = kLanes<A>;
   Vec<A> sum = {};
-  with_activation(activation, [&](auto constant) {
+  math::with_activation(activation, [&](auto constant) {
     constexpr Activation kActivation = decltype(constant)::value;
     sum = sum_in_stretches<A>(vectors, [&](int64_t i) {
       const Vec<A> value = math::activate<A>(kActivation, load(values + i * kL), VecExp{});

@@ -47,7 +47,7 @@ math::SgeNorm<A> similarity(const ChannelPlanes<const T>& x, A* mean, A* t) {
   const A center = sum_vectors<A>(x.pixels, [&](int64_t i, int64_t lanes) { return load_some(t + i, lanes); }) / pixels;
   Vec<A> squares[4] = {};
   for_vectors<A>(x.pixels, [&](int64_t i, int64_t lanes, int u) {
-    // Lanes past the end hold the mean, and so add nothing.
+    // Past the end there is no distance either.
     Vec<A> distance = load_some(t + i, lanes) - center;
     if (lanes < kLanes<A>) {
       alignas(kVectorBytes) A kept[kLanes<A>] = {};

@@ -38,28 +38,6 @@ constexpr size_t kPreferredSlideBytes = 32 * 1024;
 // Below this many blocks, planes are cut into bands: about two blocks for each of 132 multiprocessors.
 constexpr int64_t kWantedSlideBlocks = 264;
 
-// Calls f with the activation as a compile-time constant.
-template <typename F>
-__device__ __forceinline__ void with_activation(Activation activation, const F& f) {
-  switch (activation) {
-    case Activation::none:
-      f(std::integral_constant<Activation, Activation::none>());
-      break;
-    case Activation::relu:
-      f(std::integral_constant<Activation, Activation::relu>());
-      break;
-    case Activation::relu6:
-      f(std::integral_constant<Activation, Activation::relu6>());
-      break;
-    case Activation::hardswish:
-      f(std::integral_constant<Activation, Activation::hardswish>());
-      break;
-    case Activation::silu:
-      f(std::integral_constant<Activation, Activation::silu>());
-      break;
-  }
-}
-
 template <typename T>
 struct PlainOutput {
   using A = accumulator_t<T>;
@@ -117,7 +95,7 @@ struct EpilogueOutput {
   }
   template <int kCount, typename F>
   __device__ __forceinline__ void activate(A (&values)[kCount], A (&)[kCount], const F& parameters) const {
-    with_activation(epilogue.activation, [&](auto activation) {
+    math::with_activation(epilogue.activation, [&](auto activation) {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         values[i] = math::activate<A>(decltype(activation)::value, parameters(0, i) * values[i] + parameters(1, i),
@@ -194,7 +172,7 @@ struct GradientOutput {
   }
   template <int kCount, typename F>
   __device__ __forceinline__ void activate(A (&values)[kCount], A (&grads)[kCount], const F& parameters) const {
-    with_activation(epilogue.activation, [&](auto activation) {
+    math::with_activation(epilogue.activation, [&](auto activation) {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         grads[i] = math::activation_gradient<A>(

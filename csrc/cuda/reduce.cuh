@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cuda/launch.cuh"
+#include "math/moments.h"
 #include "math/scalar.h"
 
 namespace frnet {
@@ -55,9 +56,7 @@ struct Moments {
     const A share = other.count / total;
 #pragma unroll
     for (int e = 0; e < kWidth; ++e) {
-      const A delta = other.mean[e] - mean[e];
-      mean[e] += delta * share;
-      squares[e] += other.squares[e] + delta * delta * (count * share);
+      math::merge_moments(mean[e], squares[e], other.mean[e], other.squares[e], count, share);
     }
     count = total;
   }

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "math/host_device.h"
 
@@ -18,6 +19,23 @@ enum class Activation : int32_t { none, relu, relu6, hardswish, silu };
 enum class GateFunction : int32_t { sigmoid, hardsigmoid };
 
 namespace math {
+
+// Calls run with the activation as an integral constant, so that a loop inside it has no choice left to make.
+template <typename F>
+FRNET_HD void with_activation(Activation activation, const F& run) {
+  switch (activation) {
+    case Activation::none:
+      return run(std::integral_constant<Activation, Activation::none>{});
+    case Activation::relu:
+      return run(std::integral_constant<Activation, Activation::relu>{});
+    case Activation::relu6:
+      return run(std::integral_constant<Activation, Activation::relu6>{});
+    case Activation::hardswish:
+      return run(std::integral_constant<Activation, Activation::hardswish>{});
+    case Activation::silu:
+      return run(std::integral_constant<Activation, Activation::silu>{});
+  }
+}
 
 // The exponential of single values.
 struct ScalarExp {
