@@ -8,7 +8,7 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import refuse_second_derivative
+from frnet.ops.autograd import refuse_second_derivative, register_gradient
 from frnet.ops.checks import accumulation_dtype
 from frnet.ops.convolution import (
     accumulated,
@@ -238,11 +238,9 @@ def _statistics_backward(ctx, grad_mean, grad_variance):
     return tuple(in_argument_places(gradients, wanted)[:9])
 
 
-torch.library.register_autograd("frnet::depthwise_conv2d", _backward, setup_context=_setup_context)
-torch.library.register_autograd("frnet::depthwise_conv2d_pooled", _pooled_backward, setup_context=_setup_context)
-torch.library.register_autograd(
-    "frnet::depthwise_conv2d_statistics", _statistics_backward, setup_context=_statistics_setup_context
-)
+register_gradient("depthwise_conv2d", _backward, _setup_context)
+register_gradient("depthwise_conv2d_pooled", _pooled_backward, _setup_context)
+register_gradient("depthwise_conv2d_statistics", _statistics_backward, _statistics_setup_context)
 refuse_second_derivative("depthwise_conv2d")
 for _op in ("depthwise_conv2d", "depthwise_conv2d_pooled", "depthwise_conv2d_statistics"):
     register_autocast(_op, lower=("x", "weight", "bias"))

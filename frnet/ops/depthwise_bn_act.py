@@ -8,7 +8,7 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import refuse_second_derivative
+from frnet.ops.autograd import refuse_second_derivative, register_gradient
 from frnet.ops.batch_norm import (
     check_batch_norm,
     check_enough_values,
@@ -163,6 +163,6 @@ def _backward(ctx, grad_y, grad_mean, grad_variance):
     return *in_argument_places(gradients, wanted), None, None
 
 
-torch.library.register_autograd("frnet::depthwise_conv2d_bn_act", _backward, setup_context=_setup_context)
+register_gradient("depthwise_conv2d_bn_act", _backward, _setup_context)
 refuse_second_derivative("depthwise_conv2d_bn_act")
 register_autocast("depthwise_conv2d_bn_act", lower=("x", "weight", "bias"))

@@ -8,7 +8,7 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, without_autocast
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient, without_autocast
 from frnet.ops.checks import accumulation_dtype, check_divides
 from frnet.ops.convolution import (
     accumulated,
@@ -192,6 +192,6 @@ def _affine(value: torch.Tensor, scale: torch.Tensor | None, shift: torch.Tensor
     return result.to(value.dtype)
 
 
-torch.library.register_autograd("frnet::hierarchical_depthwise_conv2d", _backward, setup_context=_setup_context)
+register_gradient("hierarchical_depthwise_conv2d", _backward, _setup_context)
 refuse_second_derivative("hierarchical_depthwise_conv2d")
 register_autocast("hierarchical_depthwise_conv2d", lower=("x", "weight", "bias"))

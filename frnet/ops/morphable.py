@@ -9,7 +9,7 @@ import torch
 from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import refuse_second_derivative
+from frnet.ops.autograd import refuse_second_derivative, register_gradient
 from frnet.ops.checks import ACCUMULATION, check_device, check_dtype, check_tensor
 from frnet.ops.device import autocast_is_on, check_built_for
 
@@ -114,6 +114,6 @@ def _backward(ctx, grad_vertices):
     return grad, None, None
 
 
-torch.library.register_autograd("frnet::reconstruct_vertices", _backward, setup_context=_setup_context)
+register_gradient("reconstruct_vertices", _backward, _setup_context)
 refuse_second_derivative("reconstruct_vertices")
 register_autocast("reconstruct_vertices", to_float32=("params", "mean", "basis"))

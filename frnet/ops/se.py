@@ -8,7 +8,7 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, GATES, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, without_autocast
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient, without_autocast
 from frnet.ops.checks import check_accumulated, check_image, check_tensor, image_layout
 from frnet.ops.convolution import (
     accumulated,
@@ -244,8 +244,8 @@ def _backward(ctx, grad_y):
     return *in_argument_places(gradients, wanted), None, *only_wanted(grad_layers, layers_wanted), None, None
 
 
-torch.library.register_autograd("frnet::se_gate", _gate_backward, setup_context=_gate_setup_context)
-torch.library.register_autograd("frnet::depthwise_conv2d_se", _backward, setup_context=_setup_context)
+register_gradient("se_gate", _gate_backward, _gate_setup_context)
+register_gradient("depthwise_conv2d_se", _backward, _setup_context)
 refuse_second_derivative("se_gate")
 register_autocast("se_gate", lower=("x",))
 register_autocast("depthwise_conv2d_se", lower=("x", "weight", "bias"))

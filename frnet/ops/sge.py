@@ -8,7 +8,7 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, without_autocast
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient, without_autocast
 from frnet.ops.checks import check_accumulated, check_divides, check_image, image_layout
 from frnet.ops.convolution import (
     accumulated,
@@ -216,8 +216,8 @@ def _backward(ctx, grad_y):
     return *in_argument_places(gradients, wanted), None, *only_wanted(grad_gate, gate_wanted), None
 
 
-torch.library.register_autograd("frnet::sge_gate", _gate_backward, setup_context=_gate_setup_context)
-torch.library.register_autograd("frnet::depthwise_conv2d_sge", _backward, setup_context=_setup_context)
+register_gradient("sge_gate", _gate_backward, _gate_setup_context)
+register_gradient("depthwise_conv2d_sge", _backward, _setup_context)
 refuse_second_derivative("sge_gate")
 register_autocast("sge_gate", lower=("x",))
 register_autocast("depthwise_conv2d_sge", lower=("x", "weight", "bias"))
