@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "activation_reference.h"
 #include "check.h"
 #include "frnet/depthwise_conv2d.h"
 #include "math/activation.h"
@@ -52,22 +53,6 @@ template <typename T>
 Bounded rounded(Bounded v) {
   const double stored = frnet::math::widen(frnet::math::narrow<T>(static_cast<frnet::accumulator_t<T>>(v.value)));
   return {stored, v.error == 0 ? 0 : v.error + 2 * Precision<T>::value * std::fabs(v.value)};
-}
-
-inline double activate(frnet::Activation activation, double v) {
-  switch (activation) {
-    case frnet::Activation::none:
-      return v;
-    case frnet::Activation::relu:
-      return std::max(v, 0.0);
-    case frnet::Activation::relu6:
-      return std::min(std::max(v, 0.0), 6.0);
-    case frnet::Activation::hardswish:
-      return v * std::min(std::max(v + 3, 0.0), 6.0) / 6;
-    case frnet::Activation::silu:
-      return v / (1 + std::exp(-v));
-  }
-  return v;
 }
 
 // No activation is steeper than this.

@@ -28,23 +28,6 @@ inline double gate_slope(frnet::GateFunction gate, double v) {
   return gate == frnet::GateFunction::sigmoid ? s * (1 - s) : v > -3 && v < 3 ? 1.0 / 6 : 0;
 }
 
-inline double activation_slope(frnet::Activation activation, double v) {
-  const double s = gate_value(frnet::GateFunction::sigmoid, v);
-  switch (activation) {
-    case frnet::Activation::none:
-      return 1;
-    case frnet::Activation::relu:
-      return v > 0 ? 1 : 0;
-    case frnet::Activation::relu6:
-      return v > 0 && v < 6 ? 1 : 0;
-    case frnet::Activation::hardswish:
-      return v <= -3 ? 0 : v >= 3 ? 1 : (2 * v + 3) / 6;
-    case frnet::Activation::silu:
-      return s * (1 + v * (1 - s));
-  }
-  return 1;
-}
-
 // One image's gate, and everything on the way to it.
 struct Excited {
   std::vector<Bounded> before, hidden, logits, gates;
@@ -151,7 +134,7 @@ SeGradients se_gradients(const frnet::SeGateShape& s, const std::vector<T>& grad
             g.error * std::fabs(all.hidden[r].value) +
                 std::fabs(g.value) * (all.hidden[r].error + kSumError<T> * std::fabs(all.hidden[r].value)));
       }
-      const double factor = activation_slope(layers.activation, all.before[r].value);
+      const double factor = slope(layers.activation, all.before[r].value);
       grad_before[r] = {sum.value * factor,
                         kSteepest * sum.error + std::fabs(sum.value) * (all.before[r].error + kSumError<T>)};
       add(result.b1[r], grad_before[r].value, grad_before[r].error + kSumError<T> * std::fabs(grad_before[r].value));

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cpu/depthwise_forward.h"
+#include "cpu/gate_gradient.h"
 
 namespace frnet::cpu::FRNET_ISA {
 
@@ -166,12 +167,13 @@ void form_gradient(Activation activation, A* grad, const A* v, int64_t vectors, 
   }
 }
 
-// grad_x: null, or where the gradient of the input goes. needs_v: an activation, a linear term or the sum of g * v
-// needs the convolution's result.
+// gate: what stands between the epilogue and grad_y. grad_x: null, or where the gradient of the input goes. needs_v: an
+// activation, a linear term or the sum of g * v needs the convolution's result.
 template <typename T, int K, int S>
-void backward_block(const ConvGradient<T>& gradient, T* grad_x, bool wants_weight, bool needs_v, const Block& block,
-                    const Shape& s, const BackwardTiling& tiling, const accumulator_t<T>* weight,
-                    Scratch<accumulator_t<T>>& scratch, LaneSums<accumulator_t<T>>& sums) {
+void backward_block(const ConvGradient<T>& gradient, const GateGradient<accumulator_t<T>>& gate, T* grad_x,
+                    bool wants_weight, bool needs_v, const Block& block, const Shape& s, const BackwardTiling& tiling,
+                    const accumulator_t<T>* weight, Scratch<accumulator_t<T>>& scratch,
+                    LaneSums<accumulator_t<T>>& sums) {
   using A = accumulator_t<T>;
   constexpr int64_t kL = kLanes<A>;
   const int64_t taps = s.kernel_h * s.kernel_w;
@@ -180,6 +182,7 @@ void backward_block(const ConvGradient<T>& gradient, T* grad_x, bool wants_weigh
   const T* grad_addend =
       gradient.grad_y_addend == nullptr ? nullptr : gradient.grad_y_addend + (grad_y.data - gradient.grad_y);
   const LaneEpilogue<A> lanes(gradient, block, s.channels);
+  const LaneGate<A> lane_gate(gate, block, s);
   const Vec<A> bias = load(weight + taps * kL);
   const bool identity = !needs_v && gradient.epilogue.scale == nullptr && gradient.constant == nullptr;
   Vec<A> row_sums[kSumCount] = {};
@@ -205,7 +208,7 @@ void backward_block(const ConvGradient<T>& gradient, T* grad_x, bool wants_weigh
       }
     }
 
-    // 2. The gradient of y inside zeros.
+    // 2. The gradient of y inside zeros, through the gate.
     const int64_t rows = tile.y.need_end - tile.y.need_begin, columns = tile.x.need_end - tile.x.need_begin;
     const int64_t left = tile.x.need_begin - tile.x.grad_begin;
     if (gradient.grad_y == nullptr) {
@@ -214,6 +217,9 @@ void backward_block(const ConvGradient<T>& gradient, T* grad_x, bool wants_weigh
       zero_border(grads, rows, 0, rows, left, left + columns);
       gather(grad_y, grad_addend, {tile.y.need_begin, rows, tile.x.need_begin, columns, s.out_width},
              LaneImage<A>{grads.at(0, left), grads.pitch}, scratch.out_table);
+    }
+    for (int64_t r = 0; lane_gate.exists() && r < rows; ++r) {
+      lane_gate.apply(grads.at(r, left), (tile.y.need_begin + r) * s.out_width + tile.x.need_begin, columns);
     }
 
     // 3. The gradient of v in its place.

@@ -18,10 +18,6 @@ namespace {
 
 int64_t results_of(const Shape& s) { return s.batch * s.channels * s.out_height * s.out_width; }
 
-int64_t block_grain(const Shape& s, int64_t lanes) {
-  return math::ceil_div(kOutputsPerThread, max(1, lanes * max(s.out_height * s.out_width, s.in_height * s.in_width)));
-}
-
 template <typename A>
 size_t result_bytes(const Shape& s) {
   return static_cast<size_t>(results_of(s)) * sizeof(A);
@@ -121,9 +117,9 @@ struct BackwardPartials {
 };
 
 template <typename T>
-void backward_partials(const ConvGradient<T>& gradient, T* grad_x, bool wants_weight, bool wants_gv,
-                       const BackwardTiling& tiling, const BackwardPartials& partials, const Shape& s,
-                       const Parallel& parallel) {
+void backward_partials(const ConvGradient<T>& gradient, const GateGradient<accumulator_t<T>>& gate, T* grad_x,
+                       bool wants_weight, bool wants_gv, const BackwardTiling& tiling, const BackwardPartials& partials,
+                       const Shape& s, const Parallel& parallel) {
   using A = accumulator_t<T>;
   constexpr int64_t kL = kLanes<A>;
   const bool needs_v = wants_gv || gradient.linear != nullptr || gradient.epilogue.activation != Activation::none;
@@ -153,8 +149,8 @@ void backward_partials(const ConvGradient<T>& gradient, T* grad_x, bool wants_we
           pack_weight<T, A>(gradient.weight, gradient.bias, nullptr, block.c, block.count, s, to);
         });
         with_square_kernel(s, [&](auto k, auto stride) {
-          backward_block<T, decltype(k)::value, decltype(stride)::value>(gradient, grad_x, wants_weight, needs_v, block,
-                                                                         s, tiling, weight, scratch, sums);
+          backward_block<T, decltype(k)::value, decltype(stride)::value>(gradient, gate, grad_x, wants_weight, needs_v,
+                                                                         block, s, tiling, weight, scratch, sums);
         });
         sums.flush(partials.terms);
         if (chunks.blocks.across_images) add(block);
@@ -269,8 +265,17 @@ void depthwise_conv2d_backward_sums(const ConvGradient<T>& gradient, accumulator
 }
 
 template <typename T>
-void depthwise_conv2d_backward(const ConvGradient<T>& given, const ConvGradientOutput<T>& output, const Shape& s,
+void depthwise_conv2d_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output, const Shape& s,
                                void* workspace, const Parallel& parallel) {
+  backward_through_gate(gradient, GateGradient<accumulator_t<T>>(), output, s, workspace, parallel);
+}
+
+bool works_in_tiles(const Shape& s) { return forward_tiling(s).rows > 0 && BackwardTiling(s, true).rows > 0; }
+
+template <typename T>
+void backward_through_gate(const ConvGradient<T>& given, const GateGradient<accumulator_t<T>>& gate,
+                           const ConvGradientOutput<T>& output, const Shape& s, void* workspace,
+                           const Parallel& parallel) {
   using A = accumulator_t<T>;
   ConvGradient<T> gradient = given;
   if (gradient.grad_y == nullptr) std::swap(gradient.grad_y, gradient.grad_y_addend);
@@ -291,7 +296,7 @@ void depthwise_conv2d_backward(const ConvGradient<T>& given, const ConvGradientO
     partials = sums;
   } else {
     chunks = Chunks<A>(s).count;
-    backward_partials(gradient, output.grad_x, wants_weight, output.grad_scale != nullptr,
+    backward_partials(gradient, gate, output.grad_x, wants_weight, output.grad_scale != nullptr,
                       output.grad_x != nullptr ? widest : BackwardTiling(s, false),
                       {partials, s.channels, taps + kSumCount}, s, parallel);
   }
@@ -313,9 +318,14 @@ void depthwise_conv2d_backward(const ConvGradient<T>& given, const ConvGradientO
   });
 }
 
-FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float)
-FRNET_INSTANTIATE_DEPTHWISE_CONV2D(double)
-FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float16)
-FRNET_INSTANTIATE_DEPTHWISE_CONV2D(bfloat16)
+#define FRNET_INSTANTIATE(T)                                                                            \
+  FRNET_INSTANTIATE_DEPTHWISE_CONV2D(T)                                                                 \
+  template void backward_through_gate<T>(const ConvGradient<T>&, const GateGradient<accumulator_t<T>>&, \
+                                         const ConvGradientOutput<T>&, const Shape&, void*, const Parallel&);
+FRNET_INSTANTIATE(float)
+FRNET_INSTANTIATE(double)
+FRNET_INSTANTIATE(float16)
+FRNET_INSTANTIATE(bfloat16)
+#undef FRNET_INSTANTIATE
 
 }  // namespace frnet::cpu::FRNET_ISA

@@ -17,6 +17,11 @@ using Shape = DepthwiseConv2dShape;
 // Results below which a second thread costs more than it saves.
 inline constexpr int64_t kOutputsPerThread = 8192;
 
+// The same in blocks of so many planes.
+inline int64_t block_grain(const Shape& s, int64_t lanes) {
+  return math::ceil_div(kOutputsPerThread, max(1, lanes * max(s.out_height * s.out_width, s.in_height * s.in_width)));
+}
+
 // Calls run(K, S) with integral constants: the kernel's size and stride where both are square, known when compiling
 // and undilated, (0, 0) for everything else.
 template <typename F>

@@ -1,6 +1,7 @@
 // Each CPU launcher calls the copy of itself that was compiled for the best instruction set at hand.
 
 #include "cpu/depthwise_conv2d.h"
+#include "cpu/depthwise_conv2d_gates.h"
 #include "cpu/hierarchical_depthwise_conv2d.h"
 #include "cpu/isa.h"
 #include "cpu/reconstruct_vertices.h"
@@ -108,6 +109,27 @@ size_t depthwise_conv2d_se_workspace(const DepthwiseConv2dShape& shape, int64_t 
 }
 
 template <typename T>
+void depthwise_conv2d_se_backward_sums(const ConvGradient<T>& gradient, const SeGate<accumulator_t<T>>& gate,
+                                       const SeGateGradient<accumulator_t<T>>& gate_gradient, accumulator_t<T>* sum_g,
+                                       accumulator_t<T>* sum_gv, const DepthwiseConv2dShape& shape, int64_t squeezed,
+                                       void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_se_backward_sums<T>(gradient, gate, gate_gradient, sum_g, sum_gv, shape, squeezed,
+                                                      workspace, parallel));
+}
+
+template <typename T>
+void depthwise_conv2d_se_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output,
+                                  const DepthwiseConv2dShape& shape, int64_t squeezed, void* workspace,
+                                  const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_se_backward<T>(gradient, output, shape, squeezed, workspace, parallel));
+}
+
+template <typename T>
+size_t depthwise_conv2d_se_backward_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed) {
+  FRNET_DISPATCH(depthwise_conv2d_se_backward_workspace<T>(shape, squeezed));
+}
+
+template <typename T>
 void sge_gate(const T* x, const SgeGate<accumulator_t<T>>& gate, T* y, const SgeGateShape& shape, void* workspace,
               const Parallel& parallel) {
   FRNET_DISPATCH(sge_gate<T>(x, gate, y, shape, workspace, parallel));
@@ -136,6 +158,28 @@ void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* b
 template <typename T>
 size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups) {
   FRNET_DISPATCH(depthwise_conv2d_sge_workspace<T>(shape, groups));
+}
+
+template <typename T>
+void depthwise_conv2d_sge_backward_sums(const ConvGradient<T>& gradient, const SgeGate<accumulator_t<T>>& gate,
+                                        accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias,
+                                        accumulator_t<T>* sum_g, accumulator_t<T>* sum_gv,
+                                        const DepthwiseConv2dShape& shape, int64_t groups, void* workspace,
+                                        const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_sge_backward_sums<T>(gradient, gate, grad_weight, grad_bias, sum_g, sum_gv, shape,
+                                                       groups, workspace, parallel));
+}
+
+template <typename T>
+void depthwise_conv2d_sge_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output,
+                                   const DepthwiseConv2dShape& shape, int64_t groups, void* workspace,
+                                   const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_sge_backward<T>(gradient, output, shape, groups, workspace, parallel));
+}
+
+template <typename T>
+size_t depthwise_conv2d_sge_backward_workspace(const DepthwiseConv2dShape& shape, int64_t groups) {
+  FRNET_DISPATCH(depthwise_conv2d_sge_backward_workspace<T>(shape, groups));
 }
 
 template <typename T>
@@ -169,10 +213,18 @@ FRNET_INSTANTIATE_SE_GATE(float)
 FRNET_INSTANTIATE_SE_GATE(double)
 FRNET_INSTANTIATE_SE_GATE(float16)
 FRNET_INSTANTIATE_SE_GATE(bfloat16)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SE(float)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SE(double)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SE(float16)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SE(bfloat16)
 FRNET_INSTANTIATE_SGE_GATE(float)
 FRNET_INSTANTIATE_SGE_GATE(double)
 FRNET_INSTANTIATE_SGE_GATE(float16)
 FRNET_INSTANTIATE_SGE_GATE(bfloat16)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(float)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(double)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(float16)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(bfloat16)
 FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(float)
 FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(double)
 

@@ -21,15 +21,15 @@ struct GroupUnits {
   bool worthwhile;
 };
 
-// Groups at a time: as few as fill the lanes of the convolution's vectors to nine tenths.
+// Groups at a time: as few as fill the lanes of the convolution's vectors to nine tenths, in so many bytes.
 template <typename A>
-GroupUnits group_units(int64_t channels, int64_t groups, int64_t pixels, int64_t batch) {
+GroupUnits group_units(int64_t channels, int64_t groups, int64_t pixels, int64_t batch, int64_t bytes) {
   constexpr int64_t kL = kLanes<A>;
   const auto filled = [&](int64_t count) {
     const int64_t lanes = count * channels;
     return static_cast<double>(lanes) / static_cast<double>(math::ceil_div(lanes, kL) * kL);
   };
-  const int64_t most = max(1, kCachedBytes / max(1, channels * pixels * static_cast<int64_t>(sizeof(A))));
+  const int64_t most = max(1, bytes / max(1, channels * pixels * static_cast<int64_t>(sizeof(A))));
   int64_t best = 1;
   for (int64_t count = 2; count <= min(groups, most) && filled(best) < 0.9; ++count) {
     if (filled(count) > filled(best)) best = count;

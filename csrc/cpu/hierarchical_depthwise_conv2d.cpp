@@ -161,9 +161,9 @@ void hierarchical_depthwise_conv2d(const HierarchicalConv<T>& conv, T* y, const 
   }
   // A unit with a gate: the channels of the same groups of every split.
   const bool aligned = h.groups > 0 && h.groups % h.splits == 0;
-  const GroupUnits units =
-      aligned ? group_units<A>(s.channels / h.groups, h.groups / h.splits, gated.pixels * h.splits, s.batch)
-              : GroupUnits{0, 0, 0, false};
+  const GroupUnits units = aligned ? group_units<A>(s.channels / h.groups, h.groups / h.splits, gated.pixels * h.splits,
+                                                    s.batch, kCachedBytes)
+                                   : GroupUnits{0, 0, 0, false};
   if (units.worthwhile) {
     const int64_t groups = h.groups / h.splits;
     return parallel(s.batch * units.per_image, 1, [&](int64_t begin, int64_t end) {

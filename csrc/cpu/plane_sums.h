@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/vec.h"
 #include "frnet/depthwise_conv2d.h"
@@ -61,7 +62,44 @@ struct ChannelPlanes {
   bool channels_adjacent() const { return channel_stride == 1 && pixels > 1; }
   T* plane(int64_t c) const { return data + c * channel_stride; }
   T* pixel(int64_t p) const { return data + p * pixel_stride; }
+  T* at(int64_t c, int64_t p) const { return data + c * channel_stride + p * pixel_stride; }
 };
+
+// Calls body(adjacent, channel, pixel, lanes) for vectors of neighbours in memory: of channels where adjacent, an
+// integral constant, is true, else of pixels.
+template <typename A, typename T, typename F>
+FRNET_HD void for_plane_vectors(const ChannelPlanes<T>& planes, const F& body) {
+  if (!planes.channels_adjacent()) {
+    for (int64_t c = 0; c < planes.channels; ++c) {
+      for_vectors<A>(planes.pixels, [&](int64_t p, int64_t lanes, int) { body(std::false_type{}, c, p, lanes); });
+    }
+    return;
+  }
+  for (int64_t p = 0; p < planes.pixels; ++p) {
+    for (int64_t c = 0; c < planes.channels; c += kLanes<A>) {
+      body(std::true_type{}, c, p, min(kLanes<A>, planes.channels - c));
+    }
+  }
+}
+
+// What such a vector meets of an array of one value per channel, and of one value per pixel.
+template <typename A, typename Adjacent>
+FRNET_HD Vec<A> per_channel(Adjacent, const A* values, int64_t c, int64_t lanes) {
+  return Adjacent::value ? load_some(values + c, lanes) : broadcast(values[c]);
+}
+template <typename A, typename Adjacent>
+FRNET_HD Vec<A> per_pixel(Adjacent, const A* values, int64_t p, int64_t lanes) {
+  return Adjacent::value ? broadcast(values[p]) : load_some(values + p, lanes);
+}
+
+// Zero past the first lanes.
+template <typename A>
+FRNET_HD Vec<A> first_lanes(Vec<A> value, int64_t lanes) {
+  if (lanes == kLanes<A>) return value;
+  alignas(kVectorBytes) A kept[kLanes<A>] = {};
+  store_some(kept, value, lanes);
+  return load(kept);
+}
 
 // to[c] = sum over pixels of value(vector of x, and of z where it is not null).
 template <typename T, typename A = accumulator_t<T>>

@@ -4,23 +4,16 @@
 #include "cpu/isa.h"
 #include "frnet/se_gate.h"
 
-FRNET_IN_EVERY_ISA(
-    template <typename T> void se_gate(const T* x, const SeGate<accumulator_t<T>>& gate, T* y, const SeGateShape& shape,
-                                       void* workspace, const Parallel& parallel);
+FRNET_IN_EVERY_ISA(template <typename T>
+                   void se_gate(const T* x, const SeGate<accumulator_t<T>>& gate, T* y, const SeGateShape& shape,
+                                void* workspace, const Parallel& parallel);
 
-    template <typename T> void se_gate_backward(const T* grad_y, const T* x, const SeGate<accumulator_t<T>>& gate,
-                                                T* grad_x, const SeGateGradient<accumulator_t<T>>& gradient,
-                                                const SeGateShape& shape, void* workspace, const Parallel& parallel);
+                   template <typename T>
+                   void se_gate_backward(const T* grad_y, const T* x, const SeGate<accumulator_t<T>>& gate, T* grad_x,
+                                         const SeGateGradient<accumulator_t<T>>& gradient, const SeGateShape& shape,
+                                         void* workspace, const Parallel& parallel);
 
-    template <typename T> size_t se_gate_workspace(const SeGateShape& shape);
-
-    template <typename T>
-    void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bias,
-                             const Epilogue<accumulator_t<T>>& epilogue, const SeGate<accumulator_t<T>>& gate, T* y,
-                             const DepthwiseConv2dShape& shape, int64_t squeezed, void* workspace,
-                             const Parallel& parallel);
-
-    template <typename T> size_t depthwise_conv2d_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);)
+                   template <typename T> size_t se_gate_workspace(const SeGateShape& shape);)
 
 // Everything a translation unit has to instantiate for one storage type, in the namespace it stands in.
 #define FRNET_INSTANTIATE_SE_GATE(T)                                                                                   \
@@ -28,8 +21,4 @@ FRNET_IN_EVERY_ISA(
   template void se_gate_backward<T>(const T*, const T*, const SeGate<accumulator_t<T>>&, T*,                           \
                                     const SeGateGradient<accumulator_t<T>>&, const SeGateShape&, void*,                \
                                     const Parallel&);                                                                  \
-  template size_t se_gate_workspace<T>(const SeGateShape&);                                                            \
-  template void depthwise_conv2d_se<T>(const ConvInput<T>&, const T*, const T*, const Epilogue<accumulator_t<T>>&,     \
-                                       const SeGate<accumulator_t<T>>&, T*, const DepthwiseConv2dShape&, int64_t,      \
-                                       void*, const Parallel&);                                                        \
-  template size_t depthwise_conv2d_se_workspace<T>(const DepthwiseConv2dShape&, int64_t);
+  template size_t se_gate_workspace<T>(const SeGateShape&);

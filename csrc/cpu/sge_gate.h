@@ -4,32 +4,21 @@
 #include "cpu/isa.h"
 #include "frnet/sge_gate.h"
 
-FRNET_IN_EVERY_ISA(
-    template <typename T> void sge_gate(const T* x, const SgeGate<accumulator_t<T>>& gate, T* y,
-                                        const SgeGateShape& shape, void* workspace, const Parallel& parallel);
+FRNET_IN_EVERY_ISA(template <typename T>
+                   void sge_gate(const T* x, const SgeGate<accumulator_t<T>>& gate, T* y, const SgeGateShape& shape,
+                                 void* workspace, const Parallel& parallel);
 
-    template <typename T> void sge_gate_backward(const T* grad_y, const T* x, const SgeGate<accumulator_t<T>>& gate,
-                                                 T* grad_x, accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias,
-                                                 const SgeGateShape& shape, void* workspace, const Parallel& parallel);
+                   template <typename T>
+                   void sge_gate_backward(const T* grad_y, const T* x, const SgeGate<accumulator_t<T>>& gate, T* grad_x,
+                                          accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias,
+                                          const SgeGateShape& shape, void* workspace, const Parallel& parallel);
 
-    template <typename T> size_t sge_gate_workspace(const SgeGateShape& shape);
-
-    template <typename T>
-    void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* bias,
-                              const Epilogue<accumulator_t<T>>& epilogue, const SgeGate<accumulator_t<T>>& gate, T* y,
-                              const DepthwiseConv2dShape& shape, int64_t groups, void* workspace,
-                              const Parallel& parallel);
-
-    template <typename T> size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups);)
+                   template <typename T> size_t sge_gate_workspace(const SgeGateShape& shape);)
 
 // Everything a translation unit has to instantiate for one storage type, in the namespace it stands in.
-#define FRNET_INSTANTIATE_SGE_GATE(T)                                                                               \
-  template void sge_gate<T>(const T*, const SgeGate<accumulator_t<T>>&, T*, const SgeGateShape&, void*,             \
-                            const Parallel&);                                                                       \
-  template void sge_gate_backward<T>(const T*, const T*, const SgeGate<accumulator_t<T>>&, T*, accumulator_t<T>*,   \
-                                     accumulator_t<T>*, const SgeGateShape&, void*, const Parallel&);               \
-  template size_t sge_gate_workspace<T>(const SgeGateShape&);                                                       \
-  template void depthwise_conv2d_sge<T>(const ConvInput<T>&, const T*, const T*, const Epilogue<accumulator_t<T>>&, \
-                                        const SgeGate<accumulator_t<T>>&, T*, const DepthwiseConv2dShape&, int64_t, \
-                                        void*, const Parallel&);                                                    \
-  template size_t depthwise_conv2d_sge_workspace<T>(const DepthwiseConv2dShape&, int64_t);
+#define FRNET_INSTANTIATE_SGE_GATE(T)                                                                             \
+  template void sge_gate<T>(const T*, const SgeGate<accumulator_t<T>>&, T*, const SgeGateShape&, void*,           \
+                            const Parallel&);                                                                     \
+  template void sge_gate_backward<T>(const T*, const T*, const SgeGate<accumulator_t<T>>&, T*, accumulator_t<T>*, \
+                                     accumulator_t<T>*, const SgeGateShape&, void*, const Parallel&);             \
+  template size_t sge_gate_workspace<T>(const SgeGateShape&);

@@ -47,13 +47,7 @@ math::SgeNorm<A> similarity(const ChannelPlanes<const T>& x, A* mean, A* t) {
   const A center = sum_vectors<A>(x.pixels, [&](int64_t i, int64_t lanes) { return load_some(t + i, lanes); }) / pixels;
   Vec<A> squares[4] = {};
   for_vectors<A>(x.pixels, [&](int64_t i, int64_t lanes, int u) {
-    // Past the end there is no distance either.
-    Vec<A> distance = load_some(t + i, lanes) - center;
-    if (lanes < kLanes<A>) {
-      alignas(kVectorBytes) A kept[kLanes<A>] = {};
-      store_some(kept, distance, lanes);
-      distance = load(kept);
-    }
+    const Vec<A> distance = first_lanes<A>(load_some(t + i, lanes) - center, lanes);
     squares[u] += distance * distance;
   });
   return math::sge_norm(center, horizontal_sum<A>((squares[0] + squares[1]) + (squares[2] + squares[3])), pixels);
@@ -73,20 +67,9 @@ template <typename T, typename A = accumulator_t<T>>
 void gate_group(const ChannelPlanes<const T>& x, A weight, A bias, const ChannelPlanes<T>& y, A* mean, A* t) {
   const math::SgeNorm<A> norm = similarity<T>(x, mean, t);
   sigmoid_gate(t, norm, weight, bias, x.pixels);
-  if (!x.channels_adjacent()) {
-    for (int64_t c = 0; c < x.channels; ++c) {
-      for_vectors<A>(x.pixels, [&](int64_t i, int64_t lanes, int) {
-        store_some(y.plane(c) + i, load_some(x.plane(c) + i, lanes) * load_some(t + i, lanes), lanes);
-      });
-    }
-    return;
-  }
-  for (int64_t p = 0; p < x.pixels; ++p) {
-    for (int64_t c = 0; c < x.channels; c += kLanes<A>) {
-      const int64_t lanes = min(kLanes<A>, x.channels - c);
-      store_some(y.pixel(p) + c, load_some(x.pixel(p) + c, lanes) * t[p], lanes);
-    }
-  }
+  for_plane_vectors<A>(x, [&](auto adjacent, int64_t c, int64_t p, int64_t lanes) {
+    store_some(y.at(c, p), load_some(x.at(c, p), lanes) * per_pixel(adjacent, t, p, lanes), lanes);
+  });
 }
 
 template <typename A>
@@ -94,11 +77,12 @@ struct SgeParameterGradient {
   A weight, bias;
 };
 
-// sums: scratch of one value per channel beside mean; s and grad_t: one per pixel each beside t.
+// What the gradient of x is made of: grad_x = grad_y * s[p] + mean[c] * grad_t[p] + through_mean[c], and those of the
+// parameters. mean and through_mean: one value per channel each; t, s and grad_t: one per pixel
+// each.
 template <typename T, typename A = accumulator_t<T>>
-SgeParameterGradient<A> gate_group_backward(const ChannelPlanes<const T>& grad_y, const ChannelPlanes<const T>& x,
-                                            A weight, A bias, const ChannelPlanes<T>& grad_x, A* mean, A* sums, A* t,
-                                            A* s, A* grad_t) {
+SgeParameterGradient<A> gate_group_gradients(const ChannelPlanes<const T>& grad_y, const ChannelPlanes<const T>& x,
+                                             A weight, A bias, A* mean, A* through_mean, A* t, A* s, A* grad_t) {
   const A pixels = static_cast<A>(x.pixels);
   const math::SgeNorm<A> norm = similarity<T>(x, mean, t);
   for_vectors<A>(x.pixels, [&](int64_t i, int64_t lanes, int) { store_some(s + i, load_some(t + i, lanes), lanes); });
@@ -121,36 +105,36 @@ SgeParameterGradient<A> gate_group_backward(const ChannelPlanes<const T>& grad_y
   });
   if (!x.channels_adjacent()) {
     for (int64_t c = 0; c < x.channels; ++c) {
-      const A through_mean = sum_vectors<A>(x.pixels,
-                                            [&](int64_t i, int64_t lanes) {
-                                              return load_some(grad_t + i, lanes) * load_some(x.plane(c) + i, lanes);
-                                            }) /
-                             pixels;
-      for_vectors<A>(x.pixels, [&](int64_t i, int64_t lanes, int) {
-        store_some(grad_x.plane(c) + i,
-                   load_some(grad_y.plane(c) + i, lanes) * load_some(s + i, lanes) +
-                       mean[c] * load_some(grad_t + i, lanes) + through_mean,
-                   lanes);
+      const A sum = sum_vectors<A>(x.pixels, [&](int64_t i, int64_t lanes) {
+        return load_some(grad_t + i, lanes) * load_some(x.plane(c) + i, lanes);
       });
+      through_mean[c] = sum / pixels;
     }
   } else {
     for (int64_t c = 0; c < x.channels; c += kLanes<A>) {
       const int64_t lanes = min(kLanes<A>, x.channels - c);
       Vec<A> sum = {};
       for (int64_t p = 0; p < x.pixels; ++p) sum += grad_t[p] * load_some(x.pixel(p) + c, lanes);
-      store_some(sums + c, sum / pixels, lanes);
-    }
-    for (int64_t p = 0; p < x.pixels; ++p) {
-      for (int64_t c = 0; c < x.channels; c += kLanes<A>) {
-        const int64_t lanes = min(kLanes<A>, x.channels - c);
-        store_some(grad_x.pixel(p) + c,
-                   load_some(grad_y.pixel(p) + c, lanes) * s[p] + load_some(mean + c, lanes) * grad_t[p] +
-                       load_some(sums + c, lanes),
-                   lanes);
-      }
+      store_some(through_mean + c, sum / pixels, lanes);
     }
   }
   return {norm.inv * products, sum_e};
+}
+
+template <typename T, typename A = accumulator_t<T>>
+SgeParameterGradient<A> gate_group_backward(const ChannelPlanes<const T>& grad_y, const ChannelPlanes<const T>& x,
+                                            A weight, A bias, const ChannelPlanes<T>& grad_x, A* mean, A* through_mean,
+                                            A* t, A* s, A* grad_t) {
+  const SgeParameterGradient<A> gradient =
+      gate_group_gradients(grad_y, x, weight, bias, mean, through_mean, t, s, grad_t);
+  for_plane_vectors<A>(grad_x, [&](auto adjacent, int64_t c, int64_t p, int64_t lanes) {
+    store_some(grad_x.at(c, p),
+               load_some(grad_y.at(c, p), lanes) * per_pixel(adjacent, s, p, lanes) +
+                   per_channel(adjacent, mean, c, lanes) * per_pixel(adjacent, grad_t, p, lanes) +
+                   per_channel(adjacent, through_mean, c, lanes),
+               lanes);
+  });
+  return gradient;
 }
 
 }  // namespace frnet::cpu::FRNET_ISA

@@ -1,8 +1,9 @@
-// The scratch of the spatial group-wise enhance gate, and the gate of some groups of one image.
+// The scratch of the spatial group-wise enhance gate, and the gate over the groups of the images of a tensor.
 #pragma once
 
 #include <cstdint>
 
+#include "cpu/depthwise_forward.h"
 #include "cpu/sge_group.h"
 #include "frnet/sge_gate.h"
 #include "math/conv_index.h"
@@ -46,6 +47,22 @@ void gate_one(const T* x, const SgeGate<A>& gate, T* y, int64_t n, int64_t group
               const SgeWorkspace<A>& workspace, A* stack) {
   gate_group<T>(group_planes(x, n, group, s), gate.weight[group], gate.bias[group], group_planes(y, n, group, s),
                 workspace.channel_values(n, group), workspace.pixel_values(n, group, stack));
+}
+
+inline int64_t group_grain(const SgeGateShape& s) {
+  return math::ceil_div(kOutputsPerThread, max(1, s.channels / s.groups * s.pixels));
+}
+
+template <typename T>
+void gate_images(const T* x, const SgeGate<accumulator_t<T>>& gate, T* y, const SgeGateShape& s,
+                 const SgeWorkspace<accumulator_t<T>>& workspace, const Parallel& parallel) {
+  using A = accumulator_t<T>;
+  parallel(s.batch * s.groups, group_grain(s), [&](int64_t begin, int64_t end) {
+    alignas(kVectorBytes) A stack[kStackPixels];
+    for (int64_t item = begin; item < end; ++item) {
+      gate_one(x, gate, y, item / s.groups, item % s.groups, s, workspace, stack);
+    }
+  });
 }
 
 }  // namespace frnet::cpu::FRNET_ISA

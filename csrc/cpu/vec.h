@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -91,6 +91,16 @@ FRNET_HD Vec<A> load_partial(const T* from, int64_t count) {
     return math::widen_bits<Vec<A>>(T{}, __builtin_convertvector(reinterpret_cast<HalfWords>(bits), Words));
   }
 #else
+#if defined(__AVX2__)
+  alignas(kVectorBytes) static constexpr int32_t kMask[] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+  if constexpr (sizeof(T) == 4) {
+    const auto* at = reinterpret_cast<const __m256i*>(kMask + 8 - count);
+    return reinterpret_cast<Vec<A>>(_mm256_maskload_ps(from, _mm256_loadu_si256(at)));
+  } else if constexpr (sizeof(T) == 8) {
+    const auto* at = reinterpret_cast<const __m256i*>(kMask + 8 - 2 * count);
+    return reinterpret_cast<Vec<A>>(_mm256_maskload_pd(from, _mm256_loadu_si256(at)));
+  }
+#endif
   Vec<A> value = {};
   for (int64_t i = 0; i < count; ++i) value[i] = math::widen(from[i]);
   return value;

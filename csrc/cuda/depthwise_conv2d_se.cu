@@ -1,10 +1,11 @@
 // Depthwise convolution and squeeze and excitation: the convolution pools its results as it writes them, so that behind
 // it there are only the two small layers and the scaling of y in place.
-//   traffic: the convolution's, then reads and writes y once more
+//   traffic: the convolution's, then reads and writes y once more; the gradient goes pass by pass (gate_in_passes.h)
 #include <stdexcept>
 
 #include "cuda/se_gate.cuh"
 #include "frnet/depthwise_conv2d.h"
+#include "gate_in_passes.h"
 
 namespace frnet {
 namespace cuda {
@@ -22,6 +23,12 @@ SeGateShape gate_shape(const DepthwiseConv2dShape& s, int64_t squeezed) {
 template <typename A>
 size_t gate_bytes(const SeGateShape& shape) {
   return (se_arrays_bytes<A>(shape) + 255) / 256 * 256;
+}
+
+template <typename T>
+GateInPasses<T> in_passes(void* workspace, const DepthwiseConv2dShape& s, const SeGateShape& gated) {
+  const size_t forward = depthwise_conv2d_workspace<T>(s, false), backward = depthwise_conv2d_backward_workspace<T>(s);
+  return {workspace, s, se_gate_workspace<T>(gated), forward > backward ? forward : backward};
 }
 
 }  // namespace
@@ -46,11 +53,43 @@ void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bi
   se_scale<T>(y, arrays.gates, nullptr, y, gated, stream);
 }
 
+template <typename T>
+size_t depthwise_conv2d_se_backward_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed) {
+  return in_passes<T>(nullptr, shape, gate_shape(shape, squeezed)).bytes;
+}
+
+template <typename T>
+void depthwise_conv2d_se_backward_sums(const ConvGradient<T>& gradient, const SeGate<accumulator_t<T>>& gate,
+                                       const SeGateGradient<accumulator_t<T>>& gate_gradient, accumulator_t<T>* sum_g,
+                                       accumulator_t<T>* sum_gv, const DepthwiseConv2dShape& shape, int64_t squeezed,
+                                       void* workspace, void* stream) {
+  const SeGateShape gated = gate_shape(shape, squeezed);
+  const GateInPasses<T> passes = in_passes<T>(workspace, shape, gated);
+  depthwise_conv2d<T>(gradient.input, gradient.weight, gradient.bias, gradient.epilogue, passes.u, nullptr, shape,
+                      passes.conv_workspace, stream);
+  se_gate_backward<T>(gradient.grad_y, passes.u, gate, passes.grad_u, gate_gradient, gated, passes.gate_workspace,
+                      stream);
+  depthwise_conv2d_backward_sums<T>(passes.behind(gradient), sum_g, sum_gv, shape, passes.conv_workspace, stream);
+}
+
+template <typename T>
+void depthwise_conv2d_se_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output,
+                                  const DepthwiseConv2dShape& shape, int64_t squeezed, void* workspace, void* stream) {
+  const GateInPasses<T> passes = in_passes<T>(workspace, shape, gate_shape(shape, squeezed));
+  depthwise_conv2d_backward<T>(passes.behind(gradient), output, shape, passes.conv_workspace, stream);
+}
+
 #define FRNET_INSTANTIATE(T)                                                                                       \
   template size_t depthwise_conv2d_se_workspace<T>(const DepthwiseConv2dShape&, int64_t);                          \
   template void depthwise_conv2d_se<T>(const ConvInput<T>&, const T*, const T*, const Epilogue<accumulator_t<T>>&, \
                                        const SeGate<accumulator_t<T>>&, T*, const DepthwiseConv2dShape&, int64_t,  \
-                                       void*, void*);
+                                       void*, void*);                                                              \
+  template size_t depthwise_conv2d_se_backward_workspace<T>(const DepthwiseConv2dShape&, int64_t);                 \
+  template void depthwise_conv2d_se_backward_sums<T>(                                                              \
+      const ConvGradient<T>&, const SeGate<accumulator_t<T>>&, const SeGateGradient<accumulator_t<T>>&,            \
+      accumulator_t<T>*, accumulator_t<T>*, const DepthwiseConv2dShape&, int64_t, void*, void*);                   \
+  template void depthwise_conv2d_se_backward<T>(const ConvGradient<T>&, const ConvGradientOutput<T>&,              \
+                                                const DepthwiseConv2dShape&, int64_t, void*, void*);
 FRNET_INSTANTIATE(float)
 FRNET_INSTANTIATE(double)
 FRNET_INSTANTIATE(float16)

@@ -1,11 +1,13 @@
 // Depthwise convolution and SGE gate: the fused kernels of fused_depthwise.cuh, which read the input once and write the
 // result once. Where a group's result planes do not fit into a block's shared memory, for any kernel but square 3x3 and
-// 5x5 ones with stride 1 or 2, and for an input with an addend: depthwise_conv2d, then sge_gate in place.
+// 5x5 ones with stride 1 or 2, and for an input with an addend: depthwise_conv2d, then sge_gate in place. The gradient
+// goes pass by pass (gate_in_passes.h).
 #include <stdexcept>
 
 #include "cuda/fused_depthwise.cuh"
 #include "frnet/depthwise_conv2d.h"
 #include "frnet/sge_gate.h"
+#include "gate_in_passes.h"
 
 namespace frnet {
 namespace cuda {
@@ -20,6 +22,12 @@ SgeGateShape gate_shape(const DepthwiseConv2dShape& s, int64_t groups) {
     throw std::invalid_argument("depthwise_conv2d_sge: not for a slice of wider tensors");
   }
   return SgeGateShape{s.batch, s.channels, s.out_height * s.out_width, groups, s.layout};
+}
+
+template <typename T>
+GateInPasses<T> in_passes(void* workspace, const DepthwiseConv2dShape& s, const SgeGateShape& gated) {
+  const size_t forward = depthwise_conv2d_workspace<T>(s, false), backward = depthwise_conv2d_backward_workspace<T>(s);
+  return {workspace, s, sge_gate_workspace<T>(gated), forward > backward ? forward : backward};
 }
 
 }  // namespace
@@ -43,11 +51,44 @@ void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* b
   sge_gate(y, gate, y, gated, workspace, stream);
 }
 
+template <typename T>
+size_t depthwise_conv2d_sge_backward_workspace(const DepthwiseConv2dShape& shape, int64_t groups) {
+  return in_passes<T>(nullptr, shape, gate_shape(shape, groups)).bytes;
+}
+
+template <typename T>
+void depthwise_conv2d_sge_backward_sums(const ConvGradient<T>& gradient, const SgeGate<accumulator_t<T>>& gate,
+                                        accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias,
+                                        accumulator_t<T>* sum_g, accumulator_t<T>* sum_gv,
+                                        const DepthwiseConv2dShape& shape, int64_t groups, void* workspace,
+                                        void* stream) {
+  const SgeGateShape gated = gate_shape(shape, groups);
+  const GateInPasses<T> passes = in_passes<T>(workspace, shape, gated);
+  depthwise_conv2d<T>(gradient.input, gradient.weight, gradient.bias, gradient.epilogue, passes.u, nullptr, shape,
+                      passes.conv_workspace, stream);
+  sge_gate_backward<T>(gradient.grad_y, passes.u, gate, passes.grad_u, grad_weight, grad_bias, gated,
+                       passes.gate_workspace, stream);
+  depthwise_conv2d_backward_sums<T>(passes.behind(gradient), sum_g, sum_gv, shape, passes.conv_workspace, stream);
+}
+
+template <typename T>
+void depthwise_conv2d_sge_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output,
+                                   const DepthwiseConv2dShape& shape, int64_t groups, void* workspace, void* stream) {
+  const GateInPasses<T> passes = in_passes<T>(workspace, shape, gate_shape(shape, groups));
+  depthwise_conv2d_backward<T>(passes.behind(gradient), output, shape, passes.conv_workspace, stream);
+}
+
 #define FRNET_INSTANTIATE(T)                                                                                        \
   template size_t depthwise_conv2d_sge_workspace<T>(const DepthwiseConv2dShape&, int64_t);                          \
   template void depthwise_conv2d_sge<T>(const ConvInput<T>&, const T*, const T*, const Epilogue<accumulator_t<T>>&, \
                                         const SgeGate<accumulator_t<T>>&, T*, const DepthwiseConv2dShape&, int64_t, \
-                                        void*, void*);
+                                        void*, void*);                                                              \
+  template size_t depthwise_conv2d_sge_backward_workspace<T>(const DepthwiseConv2dShape&, int64_t);                 \
+  template void depthwise_conv2d_sge_backward_sums<T>(                                                              \
+      const ConvGradient<T>&, const SgeGate<accumulator_t<T>>&, accumulator_t<T>*, accumulator_t<T>*,               \
+      accumulator_t<T>*, accumulator_t<T>*, const DepthwiseConv2dShape&, int64_t, void*, void*);                    \
+  template void depthwise_conv2d_sge_backward<T>(const ConvGradient<T>&, const ConvGradientOutput<T>&,              \
+                                                 const DepthwiseConv2dShape&, int64_t, void*, void*);
 FRNET_INSTANTIATE(float)
 FRNET_INSTANTIATE(double)
 FRNET_INSTANTIATE(float16)

@@ -97,6 +97,18 @@ struct Convolution {
   // Values per channel behind statistics.
   int64_t count() const { return shape.batch * shape.out_height * shape.out_width; }
 
+  // What the gradients are taken of.
+  template <typename T>
+  ConvGradient<T> gradient(const Tensor& grad_y, const Epilogue<accumulator_t<T>>& epilogue) const {
+    ConvGradient<T> g;
+    g.grad_y = data<T>(grad_y);
+    g.input.x = data<T>(x);
+    g.weight = weights<T>();
+    g.bias = biases<T>();
+    g.epilogue = epilogue;
+    return g;
+  }
+
   template <typename T>
   const T* weights() const {
     return data<T>(weight);
@@ -136,6 +148,16 @@ struct ConvolutionGradients {
         second(conv.empty_values(needs_second ? conv.shape.channels : 0)) {
     const int64_t channels[] = {conv.shape.channels};
     if (needs_bias) bias = empty(channels, conv.x.scalar_type(), conv.x);
+  }
+
+  // Where those of the convolution itself go.
+  template <typename T>
+  ConvGradientOutput<T> output() const {
+    ConvGradientOutput<T> o;
+    o.grad_x = wanted<T>(x);
+    o.grad_weight = wanted<T>(weight);
+    o.grad_bias = wanted<T>(bias);
+    return o;
   }
 
   std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> tuple() const { return {x, weight, bias, first, second}; }

@@ -19,10 +19,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(FRNET_CONV_PARAMETERS, FRNET_NORM_PAR
     using T = decltype(type);
     using A = accumulator_t<T>;
     const ConvInput<T> input{data<T>(conv.x)};
-    {
-      const Workspace scratch = device.template depthwise_conv2d_statistics_workspace<T>(conv.x, conv.shape);
-      norm.measure(device, input, conv.weights<T>(), conv.biases<T>(), conv.shape, 0, scratch.get());
-    }
+    norm.measure<T>(device, conv);
     const Workspace scratch = device.template depthwise_conv2d_workspace<T>(conv.x, conv.shape, false);
     device.template depthwise_conv2d<T>(input, conv.weights<T>(), conv.biases<T>(), norm.epilogue<A>(0),
                                         mutable_data<T>(y), static_cast<A*>(nullptr), conv.shape, scratch.get());
@@ -38,8 +35,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(Tensor grad_y, FRNET
   constexpr const char* kBackward = "frnet::depthwise_conv2d_bn_act_backward";
   const Convolution conv(kBackward, FRNET_CONV_ARGUMENTS);
   Normalization norm(kBackward, conv, FRNET_NORM_ARGUMENTS);
-  norm.mean = check_values(kBackward, "mean", mean, conv.shape.channels, conv.x);
-  norm.variance = check_values(kBackward, "variance", variance, conv.shape.channels, conv.x);
+  norm.take(kBackward, conv, mean, variance);
   grad_y = conv.check_gradient(kBackward, grad_y);
   const ConvolutionGradients gradients(conv, needs_x, needs_weight, needs_bias, needs_gamma, needs_beta);
   const Tensor sums = conv.empty_values(4 * conv.shape.channels);
@@ -48,14 +44,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(Tensor grad_y, FRNET
     using T = decltype(type);
     using A = accumulator_t<T>;
     norm.fold<A>(device, conv.shape.channels, 0);
-    const ConvGradient<T> gradient{data<T>(grad_y),   nullptr,          {data<T>(conv.x)},
-                                   conv.weights<T>(), conv.biases<T>(), norm.epilogue<A>(0),
-                                   nullptr,           nullptr};
-    const ConvGradientOutput<T> output{wanted<T>(gradients.x), wanted<T>(gradients.weight), wanted<T>(gradients.bias),
-                                       nullptr, nullptr};
+    const ConvGradient<T> gradient = conv.gradient<T>(grad_y, norm.epilogue<A>(0));
     const Workspace scratch = device.template depthwise_conv2d_backward_workspace<T>(conv.x, conv.shape);
-    backward_through_statistics(device, gradient, output, norm, conv.shape, 0, conv.count(), wanted<A>(gradients.first),
-                                wanted<A>(gradients.second), mutable_data<A>(sums), scratch.get());
+    backward_through_statistics(device, gradient, gradients.output<T>(), norm, conv.shape, 0, conv.count(),
+                                wanted<A>(gradients.first), wanted<A>(gradients.second), mutable_data<A>(sums),
+                                scratch.get());
   });
   return gradients.tuple();
 }

@@ -25,27 +25,33 @@ namespace frnet::binding {
   Workspace name(const Tensor& like, Parameters&&... parameters) const {              \
     return Workspace(device::name<T>(std::forward<Parameters>(parameters)...), like); \
   }
-#define FRNET_LAUNCHERS(device, execution)                          \
-  FRNET_LAUNCHER(device, depthwise_conv2d, execution)               \
-  FRNET_LAUNCHER(device, depthwise_conv2d_statistics, execution)    \
-  FRNET_LAUNCHER(device, depthwise_conv2d_backward_sums, execution) \
-  FRNET_LAUNCHER(device, depthwise_conv2d_backward, execution)      \
-  FRNET_LAUNCHER(device, fold_batch_norm, execution)                \
-  FRNET_LAUNCHER(device, batch_norm_terms, execution)               \
-  FRNET_LAUNCHER(device, se_gate, execution)                        \
-  FRNET_LAUNCHER(device, se_gate_backward, execution)               \
-  FRNET_LAUNCHER(device, depthwise_conv2d_se, execution)            \
-  FRNET_LAUNCHER(device, sge_gate, execution)                       \
-  FRNET_LAUNCHER(device, sge_gate_backward, execution)              \
-  FRNET_LAUNCHER(device, depthwise_conv2d_sge, execution)           \
-  FRNET_LAUNCHER(device, hierarchical_depthwise_conv2d, execution)  \
-  FRNET_WORKSPACE(device, depthwise_conv2d_workspace)               \
-  FRNET_WORKSPACE(device, depthwise_conv2d_statistics_workspace)    \
-  FRNET_WORKSPACE(device, depthwise_conv2d_backward_workspace)      \
-  FRNET_WORKSPACE(device, se_gate_workspace)                        \
-  FRNET_WORKSPACE(device, depthwise_conv2d_se_workspace)            \
-  FRNET_WORKSPACE(device, sge_gate_workspace)                       \
-  FRNET_WORKSPACE(device, depthwise_conv2d_sge_workspace)           \
+#define FRNET_LAUNCHERS(device, execution)                              \
+  FRNET_LAUNCHER(device, depthwise_conv2d, execution)                   \
+  FRNET_LAUNCHER(device, depthwise_conv2d_statistics, execution)        \
+  FRNET_LAUNCHER(device, depthwise_conv2d_backward_sums, execution)     \
+  FRNET_LAUNCHER(device, depthwise_conv2d_backward, execution)          \
+  FRNET_LAUNCHER(device, fold_batch_norm, execution)                    \
+  FRNET_LAUNCHER(device, batch_norm_terms, execution)                   \
+  FRNET_LAUNCHER(device, se_gate, execution)                            \
+  FRNET_LAUNCHER(device, se_gate_backward, execution)                   \
+  FRNET_LAUNCHER(device, depthwise_conv2d_se, execution)                \
+  FRNET_LAUNCHER(device, depthwise_conv2d_se_backward_sums, execution)  \
+  FRNET_LAUNCHER(device, depthwise_conv2d_se_backward, execution)       \
+  FRNET_LAUNCHER(device, sge_gate, execution)                           \
+  FRNET_LAUNCHER(device, sge_gate_backward, execution)                  \
+  FRNET_LAUNCHER(device, depthwise_conv2d_sge, execution)               \
+  FRNET_LAUNCHER(device, depthwise_conv2d_sge_backward_sums, execution) \
+  FRNET_LAUNCHER(device, depthwise_conv2d_sge_backward, execution)      \
+  FRNET_LAUNCHER(device, hierarchical_depthwise_conv2d, execution)      \
+  FRNET_WORKSPACE(device, depthwise_conv2d_workspace)                   \
+  FRNET_WORKSPACE(device, depthwise_conv2d_statistics_workspace)        \
+  FRNET_WORKSPACE(device, depthwise_conv2d_backward_workspace)          \
+  FRNET_WORKSPACE(device, se_gate_workspace)                            \
+  FRNET_WORKSPACE(device, depthwise_conv2d_se_backward_workspace)       \
+  FRNET_WORKSPACE(device, depthwise_conv2d_se_workspace)                \
+  FRNET_WORKSPACE(device, sge_gate_workspace)                           \
+  FRNET_WORKSPACE(device, depthwise_conv2d_sge_backward_workspace)      \
+  FRNET_WORKSPACE(device, depthwise_conv2d_sge_workspace)               \
   FRNET_WORKSPACE(device, hierarchical_depthwise_conv2d_workspace)
 
 struct OnCpu {

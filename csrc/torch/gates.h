@@ -23,6 +23,10 @@ struct SgeArguments {
   SgeArguments(const char* op, const Tensor& weight, const Tensor& bias, int64_t groups, const Tensor& x)
       : weight(check_values(op, "the gate's weight", weight, groups, x)),
         bias(check_values(op, "the gate's bias", bias, groups, x)) {}
+  SgeArguments(const char* op, const Tensor& weight, const Tensor& bias, int64_t groups, const Convolution& conv)
+      : SgeArguments(op, weight, bias, groups, conv.x) {
+    STD_TORCH_CHECK(groups > 0 && conv.shape.channels % groups == 0, op, ": groups must divide the channels");
+  }
 
   template <typename A>
   SgeGate<A> get() const {
@@ -64,6 +68,28 @@ struct SeArguments {
   template <typename A>
   SeGate<A> get() const {
     return {data<A>(w1), data_or_null<A>(b1), data<A>(w2), data_or_null<A>(b2), activation, gate};
+  }
+};
+
+// Of a layer that is not there: an empty tensor.
+struct SeGradients {
+  Tensor w1, b1, w2, b2;
+
+  SeGradients(const SeArguments& se, const Tensor& x)
+      : w1(torch::stable::empty_like(se.w1)),
+        b1(like(se.b1, x)),
+        w2(torch::stable::empty_like(se.w2)),
+        b2(like(se.b2, x)) {}
+
+  template <typename A>
+  SeGateGradient<A> get() const {
+    return {wanted<A>(w1), wanted<A>(b1), wanted<A>(w2), wanted<A>(b2)};
+  }
+
+ private:
+  static Tensor like(const std::optional<Tensor>& values, const Tensor& x) {
+    const int64_t none[] = {0};
+    return values ? torch::stable::empty_like(*values) : empty(none, accumulation_dtype(x.scalar_type()), x);
   }
 };
 

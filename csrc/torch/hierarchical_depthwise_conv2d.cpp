@@ -179,8 +179,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward_with_statistics(
   constexpr const char* kBackward = "frnet::hierarchical_depthwise_conv2d_bn_act_backward";
   const Convolution conv(kBackward, FRNET_CONV_ARGUMENTS);
   Normalization norm(kBackward, conv, FRNET_NORM_ARGUMENTS);
-  norm.mean = check_values(kBackward, "mean", mean, conv.shape.channels, conv.x);
-  norm.variance = check_values(kBackward, "variance", variance, conv.shape.channels, conv.x);
+  norm.take(kBackward, conv, mean, variance);
   const Splits split(kBackward, conv, splits);
   grad_u = conv.check_gradient(kBackward, grad_u);
   u = conv.check_gradient(kBackward, u);

@@ -28,6 +28,12 @@ struct Normalization {
         epsilon(epsilon),
         activation(check_activation(op, activation)) {}
 
+  // Statistics of an earlier forward pass.
+  void take(const char* op, const Convolution& conv, const Tensor& given_mean, const Tensor& given_variance) {
+    mean = check_values(op, "mean", given_mean, conv.shape.channels, conv.x);
+    variance = check_values(op, "variance", given_variance, conv.shape.channels, conv.x);
+  }
+
   // The parameters of channels from `first` on.
   template <typename A>
   BatchNorm<A> get(int64_t first) const {
@@ -50,6 +56,13 @@ struct Normalization {
                                                    mutable_data<A>(variance) + first, shape, scratch);
     fold<A>(device, shape.channels, first);
   }
+  // The same of the whole convolution.
+  template <typename T, typename Device>
+  void measure(const Device& device, const Convolution& conv) const {
+    const Workspace scratch = device.template depthwise_conv2d_statistics_workspace<T>(conv.x, conv.shape);
+    measure<T>(device, ConvInput<T>{data<T>(conv.x)}, conv.weights<T>(), conv.biases<T>(), conv.shape, 0,
+               scratch.get());
+  }
   template <typename A, typename Device>
   void fold(const Device& device, int64_t channels, int64_t first) const {
     device.template fold_batch_norm<A>(get<A>(first), mutable_data<A>(scale) + first, mutable_data<A>(shift) + first,
@@ -57,22 +70,35 @@ struct Normalization {
   }
 };
 
-// Both passes of the backward over a slice of channels from `first` on: `gradient` and `output` point at the slice;
-// sums are [4, channels] of scratch: sum_g, sum_gv, constant, linear.
+// Both passes of a backward with batch statistics over `channels` channels from `first` on: sums(sum_g, sum_gv), then
+// gradients(constant, linear). scratch: [4, channels].
+template <typename A, typename Device, typename Sums, typename Gradients>
+void in_two_passes(const Device& device, const Normalization& norm, int64_t first, int64_t channels, int64_t count,
+                   A* grad_gamma, A* grad_beta, A* scratch, const Sums& sums, const Gradients& gradients) {
+  A* sum_g = grad_beta != nullptr ? grad_beta : scratch;
+  A *sum_gv = scratch + channels, *constant = scratch + 2 * channels, *linear = scratch + 3 * channels;
+  sums(sum_g, sum_gv);
+  device.template batch_norm_terms<A>(norm.get<A>(first), sum_g, sum_gv, count, constant, linear, grad_gamma, channels);
+  gradients(constant, linear);
+}
+
+// The same of the convolution alone; `gradient` and `output` point at the slice.
 template <typename T, typename Device>
 void backward_through_statistics(const Device& device, ConvGradient<T> gradient, ConvGradientOutput<T> output,
                                  const Normalization& norm, const DepthwiseConv2dShape& shape, int64_t first,
                                  int64_t count, accumulator_t<T>* grad_gamma, accumulator_t<T>* grad_beta,
                                  accumulator_t<T>* sums, void* scratch) {
   using A = accumulator_t<T>;
-  const int64_t channels = shape.channels;
-  A* sum_g = grad_beta != nullptr ? grad_beta : sums;
-  A *sum_gv = sums + channels, *constant = sums + 2 * channels, *linear = sums + 3 * channels;
-  device.template depthwise_conv2d_backward_sums<T>(gradient, sum_g, sum_gv, shape, scratch);
-  device.template batch_norm_terms<A>(norm.get<A>(first), sum_g, sum_gv, count, constant, linear, grad_gamma, channels);
-  gradient.constant = constant;
-  gradient.linear = linear;
-  device.template depthwise_conv2d_backward<T>(gradient, output, shape, scratch);
+  in_two_passes<A>(
+      device, norm, first, shape.channels, count, grad_gamma, grad_beta, sums,
+      [&](A* sum_g, A* sum_gv) {
+        device.template depthwise_conv2d_backward_sums<T>(gradient, sum_g, sum_gv, shape, scratch);
+      },
+      [&](A* constant, A* linear) {
+        gradient.constant = constant;
+        gradient.linear = linear;
+        device.template depthwise_conv2d_backward<T>(gradient, output, shape, scratch);
+      });
 }
 
 }  // namespace frnet::binding

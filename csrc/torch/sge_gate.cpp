@@ -1,6 +1,5 @@
-// frnet::sge_gate, its backward and frnet::depthwise_conv2d_sge as torch ops.
+// frnet::sge_gate and its backward as torch ops.
 
-#include "torch/convolution.h"
 #include "torch/devices.h"
 #include "torch/gates.h"
 
@@ -52,48 +51,23 @@ std::tuple<Tensor, Tensor, Tensor> backward(Tensor grad_y, Tensor x, Tensor weig
   return {grad_x, grad_weight, grad_bias};
 }
 
-template <typename Device>
-Tensor behind_convolution(FRNET_CONV_PARAMETERS, FRNET_EPILOGUE_PARAMETERS, Tensor sge_weight, Tensor sge_bias,
-                          int64_t groups) {
-  constexpr const char* kFused = "frnet::depthwise_conv2d_sge";
-  const Convolution conv(kFused, FRNET_CONV_ARGUMENTS);
-  const EpilogueArguments epilogue(kFused, conv, scale, shift, activation);
-  STD_TORCH_CHECK(groups > 0 && conv.shape.channels % groups == 0, kFused, ": groups must divide the channels");
-  const SgeArguments gate(kFused, sge_weight, sge_bias, groups, conv.x);
-  Tensor y = conv.empty_result();
-  const Device device(conv.x);
-  for_floating_type(kFused, conv.x.scalar_type(), [&](auto type) {
-    using T = decltype(type);
-    using A = accumulator_t<T>;
-    const Workspace scratch = device.template depthwise_conv2d_sge_workspace<T>(conv.x, conv.shape, groups);
-    device.template depthwise_conv2d_sge<T>(ConvInput<T>{data<T>(conv.x)}, conv.weights<T>(), conv.biases<T>(),
-                                            epilogue.get<A>(), gate.get<A>(), mutable_data<T>(y), conv.shape, groups,
-                                            scratch.get());
-  });
-  return y;
-}
-
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(frnet, m) {
   m.def("sge_gate(Tensor x, Tensor weight, Tensor bias, int groups) -> Tensor");
   m.def(
       "sge_gate_backward(Tensor grad_y, Tensor x, Tensor weight, Tensor bias, int groups) -> (Tensor, Tensor, Tensor)");
-  m.def("depthwise_conv2d_sge(" FRNET_CONV_SCHEMA ", " FRNET_EPILOGUE_SCHEMA
-        ", Tensor sge_weight, Tensor sge_bias, int groups) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(frnet, CPU, m) {
   m.impl("sge_gate", TORCH_BOX(&forward<OnCpu>));
   m.impl("sge_gate_backward", TORCH_BOX(&backward<OnCpu>));
-  m.impl("depthwise_conv2d_sge", TORCH_BOX(&behind_convolution<OnCpu>));
 }
 
 #if defined(FRNET_WITH_CUDA)
 STABLE_TORCH_LIBRARY_IMPL(frnet, CUDA, m) {
   m.impl("sge_gate", TORCH_BOX(&forward<OnCuda>));
   m.impl("sge_gate_backward", TORCH_BOX(&backward<OnCuda>));
-  m.impl("depthwise_conv2d_sge", TORCH_BOX(&behind_convolution<OnCuda>));
 }
 #endif
 

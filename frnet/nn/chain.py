@@ -44,7 +44,7 @@ class ChainedDepthwiseConv2d(DepthwiseConv2d):
         chain = self.chain
         if not chain.intact():
             return super().forward(x)
-        return convolve_normalise_activate(x, self, chain.norm, chain.activation)
+        return convolve_normalise_activate(x, self.arguments(), chain.norm, chain.activation)
 
     def extra_repr(self) -> str:
         """Text inside the brackets of ``repr``."""

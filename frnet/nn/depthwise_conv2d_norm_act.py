@@ -22,8 +22,8 @@ class DepthwiseConv2dNormAct(nn.Module):
     """Depthwise convolution, batch normalisation, activation and, where given, a gate: the stage of mobile networks.
 
     It equals ``Sequential(DepthwiseConv2d(...), BatchNorm2d(channels), activation, gate)``. In training the batch's
-    statistics come from the convolution's own pass and nothing but the input is kept for the backward pass; the
-    gate is an op of its own. In evaluation all of it is one op, with the running statistics folded into a scale and
+    statistics come from the convolution's own pass and nothing but the input is kept for the backward pass. In
+    evaluation all of it is one op, with the running statistics folded into a scale and
     a shift. Which of the two, ``norm.training`` decides, so a frozen normalisation stays frozen. The modules ``conv``
     and ``norm`` hold parameters and buffers under their usual names; their forward is not called, nor, in
     evaluation, the gate's.
@@ -90,7 +90,7 @@ class DepthwiseConv2dNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels, out_height, out_width]."""
-        return convolve_normalise_activate(x, self.conv, self.norm, self.activation, self.gate)
+        return convolve_normalise_activate(x, self.conv.arguments(), self.norm, self.activation, self.gate)
 
     @torch.no_grad()
     def fuse(self) -> FoldedDepthwiseConv2d:
@@ -113,14 +113,17 @@ class DepthwiseConv2dNormAct(nn.Module):
 
 def convolve_normalise_activate(
     x: Tensor,
-    conv: DepthwiseConv2d,
+    conv: tuple,
     norm: nn.BatchNorm2d,
     activation: str,
     gate: SqueezeExcite | SpatialGroupEnhance | None = None,
 ) -> Tensor:
-    """The forward of :class:`DepthwiseConv2dNormAct`, for modules that live elsewhere."""
+    """The forward of :class:`DepthwiseConv2dNormAct`, for modules that live elsewhere; conv: the arguments of one."""
     if normalises_by_batch(norm):
-        y = ops.depthwise_conv2d_bn_act(x, *conv.arguments(), **batch_statistics_arguments(norm), activation=activation)
-        return y if gate is None else gate(y)
-    convolution = (x, *conv.arguments(), *fold_batch_norm(norm), activation)
+        operation, behind = (
+            (ops.depthwise_conv2d_bn_act, {}) if gate is None else (gate.fused_with_norm, gate.arguments())
+        )
+        statistics = batch_statistics_arguments(norm)
+        return operation(x, *conv, **statistics, activation=activation, **behind)
+    convolution = (x, *conv, *fold_batch_norm(norm), activation)
     return ops.depthwise_conv2d(*convolution) if gate is None else gate.fused(*convolution, **gate.arguments())

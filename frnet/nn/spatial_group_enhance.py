@@ -58,9 +58,10 @@ class SpatialGroupEnhance(nn.Module):
         check_divides(module, "gate.groups", self.groups, check_channels(module, channels))
 
     fused = staticmethod(ops.depthwise_conv2d_sge)
+    fused_with_norm = staticmethod(ops.depthwise_conv2d_bn_act_sge)
 
     def arguments(self) -> dict[str, Any]:
-        """What ``fused``, the op of a convolution with this gate behind it, takes beside the convolution."""
+        """What ``fused`` and ``fused_with_norm``, the ops of a convolution with this gate behind it, take beside it."""
         return {"sge_weight": self.weight.flatten(), "sge_bias": self.bias.flatten(), "groups": self.groups}
 
     def forward(self, x: Tensor) -> Tensor:

@@ -94,9 +94,10 @@ class SqueezeExcite(nn.Module):
             raise ValueError(f"{module}: gate must be for the {channels} channels, got one for {self.channels}")
 
     fused = staticmethod(ops.depthwise_conv2d_se)
+    fused_with_norm = staticmethod(ops.depthwise_conv2d_bn_act_se)
 
     def arguments(self) -> dict[str, Any]:
-        """What ``fused``, the op of a convolution with this gate behind it, takes beside the convolution."""
+        """What ``fused`` and ``fused_with_norm``, the ops of a convolution with this gate behind it, take beside it."""
         first, second = (self.get_submodule(layer) for layer in _LAYERS[self.names])
         layers = {"w1": first.weight.flatten(1), "b1": first.bias, "w2": second.weight.flatten(1), "b2": second.bias}
         return {**layers, "se_activation": self.activation, "gate": self.gate}

@@ -2,6 +2,8 @@
 
 from frnet.ops.depthwise import depthwise_conv2d, depthwise_conv2d_statistics
 from frnet.ops.depthwise_bn_act import depthwise_conv2d_bn_act
+from frnet.ops.depthwise_bn_act_se import depthwise_conv2d_bn_act_se
+from frnet.ops.depthwise_bn_act_sge import depthwise_conv2d_bn_act_sge
 from frnet.ops.hierarchical import hierarchical_depthwise_conv2d
 from frnet.ops.hierarchical_bn_act import hierarchical_depthwise_conv2d_bn_act
 from frnet.ops.morphable import reconstruct_vertices
@@ -11,6 +13,8 @@ from frnet.ops.sge import depthwise_conv2d_sge, sge_gate
 __all__ = [
     "depthwise_conv2d",
     "depthwise_conv2d_bn_act",
+    "depthwise_conv2d_bn_act_se",
+    "depthwise_conv2d_bn_act_sge",
     "depthwise_conv2d_se",
     "depthwise_conv2d_sge",
     "depthwise_conv2d_statistics",

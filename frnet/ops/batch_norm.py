@@ -1,19 +1,82 @@
-"""Batch normalisation behind a convolution: what the plain and the hierarchical stage share."""
+"""Batch normalisation behind a convolution: what the plain, the gated and the hierarchical stage share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 
-from frnet.ops.checks import FLOATING, check_device, check_dtype, check_tensor
+from frnet.ops.checks import FLOATING, accumulation_dtype, check_device, check_dtype, check_tensor
 from frnet.ops.convolution import accumulated, check_convolution, result_size
 
-__all__ = [
-    "check_batch_norm",
-    "check_enough_values",
-    "fold_running_statistics",
-    "refuse_misfits",
-    "update_running_statistics",
-]
+__all__ = ["convolve_and_normalise", "empty_statistics", "save_for_backward", "saved_arguments"]
+
+
+def convolve_and_normalise(
+    op: str,
+    evaluation: Callable[..., torch.Tensor],
+    convolution: tuple,
+    parameters: dict[str, torch.Tensor | None],
+    rules: tuple[bool, float, float],
+    activation: int,
+    behind: Sequence = (),
+    only_in_evaluation: Sequence = (),
+    check: Callable[[], None] = lambda: None,
+) -> torch.Tensor:
+    """What every op with a convolution and a batch normalisation in it does.
+
+    Args:
+        op: its name; torch.ops.frnet has its training form.
+        evaluation: its form with a given scale and shift.
+        convolution: x, weight, bias and the six integers.
+        parameters: bn_weight, bn_bias, running_mean and running_var by name.
+        rules: training, momentum and eps.
+        activation: the code.
+        behind: what both forms take after the activation.
+        only_in_evaluation: what ``evaluation`` takes after that.
+        check: raises where ``behind`` does not fit.
+    """
+    x, weight, bias, *options = convolution
+    training, momentum, eps = rules
+    bn_weight, bn_bias, running_mean, running_var = parameters.values()
+    try:
+        if not training:
+            refuse_misfits(weight, *parameters.values())
+            epilogue = fold_running_statistics(x, bn_weight, bn_bias, running_mean, running_var, eps)
+            return evaluation(x, weight, bias, *options, *epilogue, activation, *behind, *only_in_evaluation)
+        refuse_misfits(weight, running_mean, running_var, written=True)
+        affine = accumulated(x, bn_weight, bn_bias)
+        y, mean, variance = getattr(torch.ops.frnet, op).default(
+            x, weight, bias, *options, *affine, eps, activation, *behind
+        )
+    except (RuntimeError, TypeError):
+        check_batch_norm(op, x, weight, bias, options, training, **parameters)
+        check()
+        raise
+    count = check_enough_values(op, y.shape)
+    update_running_statistics(running_mean, running_var, mean, variance, momentum, count)
+    return y
+
+
+def empty_statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance as a training form returns them beside its result."""
+    dtype = accumulation_dtype(x)
+    return x.new_empty(x.shape[1], dtype=dtype), x.new_empty(x.shape[1], dtype=dtype)
+
+
+def save_for_backward(ctx, inputs, output, *more: torch.Tensor) -> None:
+    """The convolution, the normalisation and its statistics, and more tensors for the backward pass."""
+    x, weight, bias, *ctx.options, gamma, beta, ctx.eps, ctx.activation = inputs[:13]
+    _, mean, variance = output
+    ctx.save_for_backward(x, weight, bias, gamma, beta, mean, variance, *more)
+    ctx.mark_non_differentiable(mean, variance)
+    ctx.set_materialize_grads(False)
+
+
+def saved_arguments(ctx) -> tuple:
+    """What was saved as the arguments of a backward op behind the gradient, and the tensors beyond them."""
+    x, weight, bias, gamma, beta, mean, variance, *more = ctx.saved_tensors
+    return (x, weight, bias, *ctx.options, gamma, beta, ctx.eps, ctx.activation, mean, variance), more
 
 
 def check_batch_norm(op: str, x, weight, bias, options: tuple[int, ...], training: bool, **parameters) -> None:

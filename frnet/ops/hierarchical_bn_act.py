@@ -9,16 +9,8 @@ from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
 from frnet.ops.autograd import refuse_second_derivative, register_gradient
-from frnet.ops.batch_norm import (
-    check_batch_norm,
-    check_enough_values,
-    fold_running_statistics,
-    refuse_misfits,
-    update_running_statistics,
-)
-from frnet.ops.checks import accumulation_dtype
+from frnet.ops.batch_norm import convolve_and_normalise, empty_statistics, save_for_backward, saved_arguments
 from frnet.ops.convolution import (
-    accumulated,
     check_convolution,
     convolution_options,
     empty_result,
@@ -113,25 +105,17 @@ def hierarchical_depthwise_conv2d_bn_act(
         )
     options = convolution_options(_OP, stride, padding, dilation)
     code = function_code(_OP, "activation", ACTIVATIONS, activation)
-    try:
-        if not training:
-            refuse_misfits(weight, *parameters.values())
-            scale, shift = fold_running_statistics(x, bn_weight, bn_bias, running_mean, running_var, eps)
-            return torch.ops.frnet.hierarchical_depthwise_conv2d.default(
-                x, weight, bias, *options, scale, shift, code, splits, None, None, None, None, 0
-            )
-        refuse_misfits(weight, running_mean, running_var, written=True)
-        gamma, beta = accumulated(x, bn_weight, bn_bias)
-        u, mean, variance = torch.ops.frnet.hierarchical_depthwise_conv2d_bn_act.default(
-            x, weight, bias, *options, gamma, beta, eps, code, splits
-        )
-    except (RuntimeError, TypeError):
-        check_batch_norm(_OP, x, weight, bias, options, training, **parameters)
-        check_splits(_OP, x, weight, options, splits)
-        raise
-    count = check_enough_values(_OP, u.shape)
-    update_running_statistics(running_mean, running_var, mean, variance, momentum, count)
-    return u
+    return convolve_and_normalise(
+        _OP,
+        torch.ops.frnet.hierarchical_depthwise_conv2d.default,
+        (x, weight, bias, *options),
+        parameters,
+        (training, momentum, eps),
+        code,
+        behind=(splits,),
+        only_in_evaluation=(None, None, None, None, 0),
+        check=lambda: check_splits(_OP, x, weight, options, splits),
+    )
 
 
 @torch.library.register_fake("frnet::hierarchical_depthwise_conv2d_bn_act")
@@ -139,9 +123,7 @@ def _fake(x, weight, bias, *rest):
     options, gamma, beta, splits = rest[:6], rest[6], rest[7], rest[10]
     check_convolution(_OP, x, weight, bias, options, bn_weight=gamma, bn_bias=beta)
     check_splits(_OP, x, weight, options, splits)
-    dtype = accumulation_dtype(x)
-    mean, variance = x.new_empty(x.shape[1], dtype=dtype), x.new_empty(x.shape[1], dtype=dtype)
-    return empty_result(x, weight, options), mean, variance
+    return empty_result(x, weight, options), *empty_statistics(x)
 
 
 @torch.library.register_fake("frnet::hierarchical_depthwise_conv2d_bn_act_backward")
@@ -150,28 +132,21 @@ def _fake_backward(grad_u, u, x, weight, *rest):
 
 
 def _setup_context(ctx, inputs, output):
-    x, weight, bias, *ctx.options, gamma, beta, ctx.eps, ctx.activation, ctx.splits = inputs
-    u, mean, variance = output
-    ctx.save_for_backward(u, x, weight, bias, gamma, beta, mean, variance)
-    ctx.mark_non_differentiable(mean, variance)
-    ctx.set_materialize_grads(False)
+    save_for_backward(ctx, inputs, output, output[0])
+    ctx.splits = inputs[13]
 
 
 def _backward(ctx, grad_u, grad_mean, grad_variance):
     if grad_u is None:  # nobody needs the one result that has a gradient
         return (None,) * 14
-    u, x, weight, bias, gamma, beta, mean, variance = ctx.saved_tensors
+    saved, (u,) = saved_arguments(ctx)
     wanted = wanted_gradients(ctx.needs_input_grad)
     gradients = torch.ops.frnet.hierarchical_depthwise_conv2d_bn_act_backward.default(
-        grad_u,
-        u,
-        *(x, weight, bias, *ctx.options),
-        *(gamma, beta, ctx.eps, ctx.activation, mean, variance, ctx.splits),
-        *wanted,
+        grad_u, u, *saved, ctx.splits, *wanted
     )
     return *in_argument_places(gradients, wanted), None, None, None
 
 
-register_gradient("hierarchical_depthwise_conv2d_bn_act", _backward, _setup_context)
-refuse_second_derivative("hierarchical_depthwise_conv2d_bn_act")
-register_autocast("hierarchical_depthwise_conv2d_bn_act", lower=("x", "weight", "bias"))
+register_gradient(_OP, _backward, _setup_context)
+refuse_second_derivative(_OP)
+register_autocast(_OP, lower=("x", "weight", "bias"))

@@ -10,6 +10,8 @@ from frnet.morphable import MorphableModel
 __all__ = [
     "depthwise_conv2d",
     "depthwise_conv2d_bn_act",
+    "depthwise_conv2d_bn_act_se",
+    "depthwise_conv2d_bn_act_sge",
     "depthwise_conv2d_se",
     "depthwise_conv2d_sge",
     "depthwise_conv2d_statistics",
@@ -89,6 +91,16 @@ def depthwise_conv2d_se(*args, w1, b1=None, w2, b2=None, se_activation="relu", g
 def depthwise_conv2d_sge(*args, sge_weight, sge_bias, groups, **kwargs):
     """See ``frnet.ops.depthwise_conv2d_sge``."""
     return sge_gate(depthwise_conv2d(*args, **kwargs), sge_weight, sge_bias, groups)
+
+
+def depthwise_conv2d_bn_act_se(*args, w1, b1=None, w2, b2=None, se_activation="relu", gate="sigmoid", **kwargs):
+    """See ``frnet.ops.depthwise_conv2d_bn_act_se``."""
+    return se_gate(depthwise_conv2d_bn_act(*args, **kwargs), w1, b1, w2, b2, se_activation, gate)
+
+
+def depthwise_conv2d_bn_act_sge(*args, sge_weight, sge_bias, groups, **kwargs):
+    """See ``frnet.ops.depthwise_conv2d_bn_act_sge``."""
+    return sge_gate(depthwise_conv2d_bn_act(*args, **kwargs), sge_weight, sge_bias, groups)
 
 
 def hierarchical_depthwise_conv2d(

@@ -8,19 +8,20 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, GATES, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient, without_autocast
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient
 from frnet.ops.checks import check_accumulated, check_image, check_tensor, image_layout
 from frnet.ops.convolution import (
     accumulated,
     check_convolution,
     convolution_options,
     empty_result,
+    fake_convolution_gradients,
     in_argument_places,
     wanted_gradients,
 )
 from frnet.ops.device import check_built_for
 
-__all__ = ["depthwise_conv2d_se", "se_gate"]
+__all__ = ["check_layers", "depthwise_conv2d_se", "fake_layer_gradients", "se_gate"]
 
 _GATE = "se_gate"
 _OP = "depthwise_conv2d_se"
@@ -168,17 +169,18 @@ def depthwise_conv2d_se(
 def _check(x, weight, bias, options, scale, shift, *layers) -> None:
     """Raises what the docstring of depthwise_conv2d_se promises."""
     check_convolution(_OP, x, weight, bias, options, scale=scale, shift=shift)
-    _check_layers(_OP, x, *layers)
+    check_layers(_OP, x, *layers)
 
 
 def _check_gate(x, *layers) -> None:
     """Raises what the docstring of se_gate promises."""
     check_image(_GATE, x)
-    _check_layers(_GATE, x, *layers)
+    check_layers(_GATE, x, *layers)
     check_built_for(_GATE, x.device)
 
 
-def _check_layers(op: str, x, w1, b1, w2, b2) -> None:
+def check_layers(op: str, x, w1, b1, w2, b2) -> None:
+    """Raises where the two layers of a gate do not fit x's channels."""
     channels = x.shape[1]
     check_tensor(op, "w1", w1, "[squeezed, channels]")
     squeezed = w1.shape[0]
@@ -190,6 +192,15 @@ def _check_layers(op: str, x, w1, b1, w2, b2) -> None:
         check_accumulated(op, "b2", b2, x, (channels,), "[channels]")
 
 
+def fake_layer_gradients(*layers: torch.Tensor | None) -> list[torch.Tensor]:
+    """Empty where there is no layer."""
+    first = layers[0]
+    return [
+        first.new_empty(0) if layer is None else torch.empty(layer.shape, dtype=layer.dtype, device=layer.device)
+        for layer in layers
+    ]
+
+
 @torch.library.register_fake("frnet::se_gate")
 def _fake_gate(x, w1, b1, w2, b2, activation, gate):
     _check_gate(x, w1, b1, w2, b2)
@@ -199,11 +210,7 @@ def _fake_gate(x, w1, b1, w2, b2, activation, gate):
 @torch.library.register_fake("frnet::se_gate_backward")
 def _fake_gate_backward(grad_y, x, *rest):
     grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=image_layout(x))
-    layers = [
-        rest[0].new_empty(0) if layer is None else torch.empty(layer.shape, dtype=layer.dtype, device=layer.device)
-        for layer in rest[:4]
-    ]
-    return grad_x, *layers
+    return grad_x, *fake_layer_gradients(*rest[:4])
 
 
 @torch.library.register_fake("frnet::depthwise_conv2d_se")
@@ -211,6 +218,11 @@ def _fake(x, weight, bias, *rest):
     options, scale, shift, layers = rest[:6], rest[6], rest[7], rest[9:13]
     _check(x, weight, bias, options, scale, shift, *layers)
     return empty_result(x, weight, options)
+
+
+@torch.library.register_fake("frnet::depthwise_conv2d_se_backward")
+def _fake_backward(grad_y, x, weight, *rest):
+    return *fake_convolution_gradients(x, weight, *rest[-5:]), *fake_layer_gradients(*rest[10:14])
 
 
 def _gate_setup_context(ctx, inputs, output):
@@ -232,20 +244,17 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad_y):
     x, weight, bias, scale, shift, *layers = ctx.saved_tensors
-    epilogue = scale, shift, ctx.activation
-    with without_autocast(x):
-        u = torch.ops.frnet.depthwise_conv2d.default(x, weight, bias, *ctx.options, *epilogue)
-    grad_u, *grad_layers = torch.ops.frnet.se_gate_backward.default(grad_y, u, *layers, *ctx.codes)
     wanted = wanted_gradients(ctx.needs_input_grad)
-    gradients = torch.ops.frnet.depthwise_conv2d_backward.default(
-        grad_u, x, weight, bias, *ctx.options, *epilogue, None, None, *wanted
+    gradients = torch.ops.frnet.depthwise_conv2d_se_backward.default(
+        grad_y, x, weight, bias, *ctx.options, scale, shift, ctx.activation, *layers, *ctx.codes, *wanted
     )
-    layers_wanted = ctx.needs_input_grad[12:16]
-    return *in_argument_places(gradients, wanted), None, *only_wanted(grad_layers, layers_wanted), None, None
+    of_layers = only_wanted(gradients[5:], ctx.needs_input_grad[12:16])
+    return *in_argument_places(gradients[:5], wanted), None, *of_layers, None, None
 
 
 register_gradient("se_gate", _gate_backward, _gate_setup_context)
 register_gradient("depthwise_conv2d_se", _backward, _setup_context)
 refuse_second_derivative("se_gate")
+refuse_second_derivative("depthwise_conv2d_se")
 register_autocast("se_gate", lower=("x",))
 register_autocast("depthwise_conv2d_se", lower=("x", "weight", "bias"))

@@ -8,13 +8,14 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient, without_autocast
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient
 from frnet.ops.checks import check_accumulated, check_divides, check_image, image_layout
 from frnet.ops.convolution import (
     accumulated,
     check_convolution,
     convolution_options,
     empty_result,
+    fake_convolution_gradients,
     in_argument_places,
     wanted_gradients,
 )
@@ -187,6 +188,12 @@ def _fake(x, weight, bias, *rest):
     return empty_result(x, weight, options)
 
 
+@torch.library.register_fake("frnet::depthwise_conv2d_sge_backward")
+def _fake_backward(grad_y, x, weight, *rest):
+    sge_weight, sge_bias, groups = rest[10:13]
+    return *fake_convolution_gradients(x, weight, *rest[-5:]), sge_weight.new_empty(groups), sge_bias.new_empty(groups)
+
+
 def _gate_setup_context(ctx, inputs, output):
     *tensors, ctx.groups = inputs
     ctx.save_for_backward(*tensors)
@@ -204,20 +211,17 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad_y):
     x, weight, bias, scale, shift, *gate = ctx.saved_tensors
-    epilogue = scale, shift, ctx.activation
-    with without_autocast(x):
-        u = torch.ops.frnet.depthwise_conv2d.default(x, weight, bias, *ctx.options, *epilogue)
-    grad_u, *grad_gate = torch.ops.frnet.sge_gate_backward.default(grad_y, u, *gate, ctx.groups)
     wanted = wanted_gradients(ctx.needs_input_grad)
-    gradients = torch.ops.frnet.depthwise_conv2d_backward.default(
-        grad_u, x, weight, bias, *ctx.options, *epilogue, None, None, *wanted
+    gradients = torch.ops.frnet.depthwise_conv2d_sge_backward.default(
+        grad_y, x, weight, bias, *ctx.options, scale, shift, ctx.activation, *gate, ctx.groups, *wanted
     )
-    gate_wanted = ctx.needs_input_grad[12:14]
-    return *in_argument_places(gradients, wanted), None, *only_wanted(grad_gate, gate_wanted), None
+    of_gate = only_wanted(gradients[5:], ctx.needs_input_grad[12:14])
+    return *in_argument_places(gradients[:5], wanted), None, *of_gate, None
 
 
 register_gradient("sge_gate", _gate_backward, _gate_setup_context)
 register_gradient("depthwise_conv2d_sge", _backward, _setup_context)
 refuse_second_derivative("sge_gate")
+refuse_second_derivative("depthwise_conv2d_sge")
 register_autocast("sge_gate", lower=("x",))
 register_autocast("depthwise_conv2d_sge", lower=("x", "weight", "bias"))

@@ -69,6 +69,24 @@ void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bi
 template <typename T>
 size_t depthwise_conv2d_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);
 
+// The gradient of depthwise_conv2d_se in two steps, between which batch statistics put their terms; gradient.grad_y is
+// that of the gated y. First, from gradient less constant and linear: the gate's own, and sum_g and sum_gv [channels]
+// as of depthwise_conv2d_backward_sums.
+template <typename T>
+void depthwise_conv2d_se_backward_sums(const ConvGradient<T>& gradient, const SeGate<accumulator_t<T>>& gate,
+                                       const SeGateGradient<accumulator_t<T>>& gate_gradient, accumulator_t<T>* sum_g,
+                                       accumulator_t<T>* sum_gv, const DepthwiseConv2dShape& shape, int64_t squeezed,
+                                       void* workspace, const Parallel& parallel);
+
+// Then, with the workspace as the first step left it, the convolution's, as depthwise_conv2d_backward.
+template <typename T>
+void depthwise_conv2d_se_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output,
+                                  const DepthwiseConv2dShape& shape, int64_t squeezed, void* workspace,
+                                  const Parallel& parallel);
+
+template <typename T>
+size_t depthwise_conv2d_se_backward_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);
+
 }  // namespace cpu
 
 namespace cuda {
@@ -92,6 +110,19 @@ void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bi
 
 template <typename T>
 size_t depthwise_conv2d_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);
+
+template <typename T>
+void depthwise_conv2d_se_backward_sums(const ConvGradient<T>& gradient, const SeGate<accumulator_t<T>>& gate,
+                                       const SeGateGradient<accumulator_t<T>>& gate_gradient, accumulator_t<T>* sum_g,
+                                       accumulator_t<T>* sum_gv, const DepthwiseConv2dShape& shape, int64_t squeezed,
+                                       void* workspace, void* stream);
+
+template <typename T>
+void depthwise_conv2d_se_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output,
+                                  const DepthwiseConv2dShape& shape, int64_t squeezed, void* workspace, void* stream);
+
+template <typename T>
+size_t depthwise_conv2d_se_backward_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);
 
 }  // namespace cuda
 }  // namespace frnet

@@ -52,6 +52,25 @@ void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* b
 template <typename T>
 size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
 
+// The gradient of depthwise_conv2d_sge in two steps, between which batch statistics put their terms; gradient.grad_y is
+// that of the gated y. First, from gradient less constant and linear: the gate's own, and sum_g and sum_gv [channels]
+// as of depthwise_conv2d_backward_sums.
+template <typename T>
+void depthwise_conv2d_sge_backward_sums(const ConvGradient<T>& gradient, const SgeGate<accumulator_t<T>>& gate,
+                                        accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias,
+                                        accumulator_t<T>* sum_g, accumulator_t<T>* sum_gv,
+                                        const DepthwiseConv2dShape& shape, int64_t groups, void* workspace,
+                                        const Parallel& parallel);
+
+// Then, with the workspace as the first step left it, the convolution's, as depthwise_conv2d_backward.
+template <typename T>
+void depthwise_conv2d_sge_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output,
+                                   const DepthwiseConv2dShape& shape, int64_t groups, void* workspace,
+                                   const Parallel& parallel);
+
+template <typename T>
+size_t depthwise_conv2d_sge_backward_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
+
 }  // namespace cpu
 
 namespace cuda {
@@ -75,6 +94,20 @@ void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* b
 
 template <typename T>
 size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
+
+template <typename T>
+void depthwise_conv2d_sge_backward_sums(const ConvGradient<T>& gradient, const SgeGate<accumulator_t<T>>& gate,
+                                        accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias,
+                                        accumulator_t<T>* sum_g, accumulator_t<T>* sum_gv,
+                                        const DepthwiseConv2dShape& shape, int64_t groups, void* workspace,
+                                        void* stream);
+
+template <typename T>
+void depthwise_conv2d_sge_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output,
+                                   const DepthwiseConv2dShape& shape, int64_t groups, void* workspace, void* stream);
+
+template <typename T>
+size_t depthwise_conv2d_sge_backward_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
 
 }  // namespace cuda
 }  // namespace frnet

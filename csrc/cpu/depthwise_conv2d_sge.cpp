@@ -1,0 +1,302 @@
+// Depthwise convolution and the spatial group-wise enhance gate on the CPU.
+//   thread : the groups of an image whose channels fill vectors and whose results stay in the second-level cache,
+//            convolved and then gated; where an image's groups are too large or too few for that, the convolution and
+//            the gate in turn over the whole tensor
+//   traffic: reads x once and writes y once. Backward reads x and grad_y twice and writes grad_x: first, group by
+//   group,
+//            for what the gate makes of a gradient, then for the gradients
+
+#include <algorithm>
+
+#include "cpu/depthwise_backward.h"
+#include "cpu/depthwise_conv2d_gates.h"
+#include "cpu/gate_gradient.h"
+#include "cpu/gate_schedule.h"
+#include "cpu/sge_gate.h"
+#include "cpu/sge_image.h"
+#include "gate_in_passes.h"
+
+namespace frnet::cpu::FRNET_ISA {
+
+namespace {
+
+SgeGateShape gate_shape(const Shape& s, int64_t groups) {
+  return {s.batch, s.channels, s.out_height * s.out_width, groups, s.layout};
+}
+
+// The backward pass keeps the convolution's results before and behind the activation in the cache.
+constexpr int64_t kCachedBackwardBytes = kCachedBytes / 2;
+
+template <typename A>
+GroupUnits backward_units(const Shape& s, const SgeGateShape& gated) {
+  return group_units<A>(s.channels / gated.groups, gated.groups, gated.pixels, s.batch, kCachedBackwardBytes);
+}
+
+template <typename A>
+bool stays_in_cache(const Shape& s, const SgeGateShape& gated) {
+  const GroupUnits units = backward_units<A>(s, gated);
+  const int64_t bytes = units.groups * units.channels * gated.pixels * static_cast<int64_t>(sizeof(A));
+  return works_in_tiles(s) && gated.pixels <= kStackPixels && bytes <= kCachedBackwardBytes;
+}
+
+// What both steps of the backward pass share.
+template <typename T>
+struct BackwardRoom {
+  using A = accumulator_t<T>;
+  A *gate, *grad_t;            // [batch, groups, pixels]
+  A *mean, *through_mean;      // [batch, channels]
+  A *sum_g, *sum_gv;           // [batch, channels]
+  A *grad_weight, *grad_bias;  // [batch, groups]
+  void* conv_workspace;
+  size_t bytes;
+
+  BackwardRoom(void* workspace, const Shape& s, const SgeGateShape& gated) {
+    math::Layouter layout(workspace);
+    const int64_t maps = s.batch * gated.groups * gated.pixels, planes = s.batch * s.channels;
+    gate = layout.take<A>(maps);
+    grad_t = layout.take<A>(maps);
+    for (A** values : {&mean, &through_mean, &sum_g, &sum_gv}) *values = layout.take<A>(planes);
+    for (A** values : {&grad_weight, &grad_bias}) *values = layout.take<A>(s.batch * gated.groups);
+    conv_workspace = layout.take_bytes(depthwise_conv2d_backward_workspace<T>(s));
+    bytes = layout.bytes();
+  }
+};
+
+template <typename T>
+GateInPasses<T> in_passes(void* workspace, const Shape& s, const SgeGateShape& gated) {
+  return {workspace, s, sge_gate_workspace<T>(gated),
+          std::max(depthwise_conv2d_workspace<T>(s, false), depthwise_conv2d_backward_workspace<T>(s))};
+}
+
+// Scale and shift of a group's channels; null: 1 and 0.
+template <typename A>
+struct GroupEpilogue {
+  const A *scale, *shift;
+  Activation activation;
+
+  GroupEpilogue(const Epilogue<A>& epilogue, int64_t first)
+      : scale(epilogue.scale == nullptr ? nullptr : epilogue.scale + first),
+        shift(epilogue.shift == nullptr ? nullptr : epilogue.shift + first),
+        activation(epilogue.activation) {}
+
+  template <typename Adjacent>
+  Vec<A> before_activation(Adjacent adjacent, Vec<A> v, int64_t c, int64_t lanes) const {
+    if (scale != nullptr) v *= per_channel(adjacent, scale, c, lanes);
+    if (shift != nullptr) v += per_channel(adjacent, shift, c, lanes);
+    return v;
+  }
+};
+
+// u = activation(scale v + shift), rounded as it is stored.
+template <typename T, typename A>
+void activate_group(const ChannelPlanes<const A>& v, const GroupEpilogue<A>& epilogue, const ChannelPlanes<T>& u) {
+  math::with_activation(epilogue.activation, [&](auto activation) {
+    for_plane_vectors<A>(v, [&](auto adjacent, int64_t c, int64_t p, int64_t lanes) {
+      const Vec<A> z = epilogue.before_activation(adjacent, load_some(v.at(c, p), lanes), c, lanes);
+      store_some(u.at(c, p), math::activate<A>(decltype(activation)::value, z, VecExp{}), lanes);
+    });
+  });
+}
+
+// The sums over every plane of g and of g v, g being the gradient behind the gate and the activation.
+template <typename T, typename A>
+void sum_gradients(const ChannelPlanes<const T>& grad_y, const ChannelPlanes<const A>& v,
+                   const GroupEpilogue<A>& epilogue, const A* gate, const A* grad_t, const A* mean,
+                   const A* through_mean, A* sum_g, A* sum_gv) {
+  zero(sum_g, v.channels);
+  zero(sum_gv, v.channels);
+  math::with_activation(epilogue.activation, [&](auto activation) {
+    const auto gradient = [&](auto adjacent, int64_t c, int64_t p, int64_t lanes, Vec<A> value) {
+      const Vec<A> grad_u = load_some(grad_y.at(c, p), lanes) * per_pixel(adjacent, gate, p, lanes) +
+                            (per_channel(adjacent, mean, c, lanes) * per_pixel(adjacent, grad_t, p, lanes) +
+                             per_channel(adjacent, through_mean, c, lanes));
+      return math::activation_gradient<A>(decltype(activation)::value,
+                                          epilogue.before_activation(adjacent, value, c, lanes), grad_u, VecExp{});
+    };
+    if (!v.channels_adjacent()) {
+      for (int64_t c = 0; c < v.channels; ++c) {
+        Vec<A> g[4] = {}, gv[4] = {};
+        for_vectors<A>(v.pixels, [&](int64_t p, int64_t lanes, int k) {
+          const Vec<A> value = load_some(v.at(c, p), lanes);
+          const Vec<A> grad = first_lanes<A>(gradient(std::false_type{}, c, p, lanes, value), lanes);
+          g[k] += grad;
+          gv[k] += grad * value;
+        });
+        sum_g[c] = horizontal_sum<A>((g[0] + g[1]) + (g[2] + g[3]));
+        sum_gv[c] = horizontal_sum<A>((gv[0] + gv[1]) + (gv[2] + gv[3]));
+      }
+      return;
+    }
+    for_plane_vectors<A>(v, [&](auto adjacent, int64_t c, int64_t p, int64_t lanes) {
+      const Vec<A> value = load_some(v.at(c, p), lanes), grad = gradient(adjacent, c, p, lanes, value);
+      store_some(sum_g + c, load_some(sum_g + c, lanes) + grad, lanes);
+      store_some(sum_gv + c, load_some(sum_gv + c, lanes) + grad * value, lanes);
+    });
+  });
+}
+
+// The groups of one unit: everything that the gate's gradient is made of, and the sums.
+template <typename T>
+class UnitGradients {
+ public:
+  using A = accumulator_t<T>;
+
+  void operator()(const ConvGradient<T>& gradient, const SgeGate<A>& gate, int64_t n, int64_t first, int64_t last,
+                  const Shape& s, const SgeGateShape& gated, const Tiling& tiling, const BackwardRoom<T>& room) {
+    const int64_t each = s.channels / gated.groups, channels = (last - first) * each, pixels = gated.pixels;
+    convolve(gradient, n, first * each, channels, s, tiling);
+    for (int64_t group = first; group < last; ++group) {
+      const int64_t c = group * each, item = n * gated.groups + group, plane = n * s.channels + c;
+      const ChannelPlanes<const A> v(v_, c - first * each, each, pixels, channels, s.layout);
+      const GroupEpilogue<A> epilogue(gradient.epilogue, c);
+      activate_group(v, epilogue, ChannelPlanes<T>(u_, 0, each, pixels, each, s.layout));
+      const ChannelPlanes<const T> u(u_, 0, each, pixels, each, s.layout);
+      const ChannelPlanes<const T> grad_y = group_planes(gradient.grad_y, n, group, gated);
+      A *mean = room.mean + plane, *through_mean = room.through_mean + plane;
+      A *map = room.gate + item * pixels, *grad_t = room.grad_t + item * pixels;
+      const SgeParameterGradient<A> parameters =
+          gate_group_gradients<T>(grad_y, u, gate.weight[group], gate.bias[group], mean, through_mean, t_, map, grad_t);
+      room.grad_weight[item] = parameters.weight;
+      room.grad_bias[item] = parameters.bias;
+      sum_gradients(grad_y, v, epilogue, map, grad_t, mean, through_mean, room.sum_g + plane, room.sum_gv + plane);
+    }
+  }
+
+ private:
+  // v of `channels` channels from `first` on, as dense planes in the tensor's layout.
+  void convolve(const ConvGradient<T>& gradient, int64_t n, int64_t first, int64_t channels, const Shape& s,
+                const Tiling& tiling) {
+    constexpr int64_t kL = kLanes<A>;
+    const int64_t pixels = s.out_height * s.out_width;
+    for (int64_t c = 0; c < channels; c += kL) {
+      const Block block{n, first + c, min(kL, channels - c), 0, kL};
+      const LanePlanes<A> planes = s.layout == Layout::channels_last
+                                       ? LanePlanes<A>{v_ + c, 1, channels, block.count}
+                                       : LanePlanes<A>{v_ + c * pixels, pixels, 1, block.count};
+      const A* packed = scratch_.packed_weight(block.c, s, [&](A* to) {
+        pack_weight<T, A>(gradient.weight, gradient.bias, nullptr, block.c, block.count, s, to);
+      });
+      convolve_block(
+          gradient.input, packed, block, s, tiling, scratch_, [&](const Tile& tile, const LaneImage<A>& results) {
+            scatter(results, planes, {tile.row, tile.rows, tile.column, tile.columns, s.out_width}, scratch_.out_table);
+          });
+    }
+  }
+
+  Scratch<A> scratch_;
+  alignas(kVectorBytes) A v_[kCachedBackwardBytes / sizeof(A)];
+  alignas(kVectorBytes) T u_[kCachedBackwardBytes / sizeof(A)];
+  alignas(kVectorBytes) A t_[kStackPixels];
+};
+
+// to[k] = the sum over the images of values[n, k].
+template <typename A>
+void sum_over_images(const A* values, int64_t images, int64_t count, A* to, const Parallel& parallel) {
+  constexpr int64_t kTogether = 64;
+  parallel(math::ceil_div(count, kTogether), math::ceil_div(kOutputsPerThread, kTogether * max(1, images)),
+           [&](int64_t begin, int64_t end) {
+             for (int64_t first = begin * kTogether; first < min(end * kTogether, count); first += kTogether) {
+               const int64_t size = min(kTogether, count - first);
+               double sums[kTogether] = {};
+               for (int64_t n = 0; n < images; ++n) {
+                 for (int64_t k = 0; k < size; ++k) sums[k] += values[n * count + first + k];
+               }
+               for (int64_t k = 0; k < size; ++k) to[first + k] = static_cast<A>(sums[k]);
+             }
+           });
+}
+
+}  // namespace
+
+template <typename T>
+size_t depthwise_conv2d_sge_workspace(const Shape& s, int64_t groups) {
+  return conv_workspace_bytes<T>(s) + sge_gate_workspace<T>(gate_shape(s, groups));
+}
+
+template <typename T>
+void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* bias,
+                          const Epilogue<accumulator_t<T>>& epilogue, const SgeGate<accumulator_t<T>>& gate, T* y,
+                          const Shape& s, int64_t groups, void* workspace, const Parallel& parallel) {
+  using A = accumulator_t<T>;
+  const SgeGateShape gated = gate_shape(s, groups);
+  const SgeWorkspace<A> room{reinterpret_cast<A*>(static_cast<char*>(workspace) + conv_workspace_bytes<T>(s)), gated};
+  const Tiling tiling = forward_tiling(s);
+  const GroupUnits units = group_units<A>(s.channels / groups, groups, gated.pixels, s.batch, kCachedBytes);
+  if (tiling.rows == 0 || !units.worthwhile) {
+    depthwise_conv2d<T>(input, weight, bias, epilogue, y, nullptr, s, workspace, parallel);
+    return gate_images<T>(y, gate, y, gated, room, parallel);
+  }
+  parallel(s.batch * units.per_image, 1, [&](int64_t begin, int64_t end) {
+    Scratch<A> scratch;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t n = item / units.per_image;
+      const int64_t first = item % units.per_image * units.groups, last = min(first + units.groups, groups);
+      convolve_channels(input, weight, bias, epilogue, y, static_cast<A*>(nullptr), n, first * units.channels,
+                        last * units.channels, s, tiling, scratch);
+      for (int64_t group = first; group < last; ++group) gate_one<T>(y, gate, y, n, group, gated, room, scratch.pixels);
+      scratch.zeroed_for = -1;
+    }
+  });
+}
+
+template <typename T>
+size_t depthwise_conv2d_sge_backward_workspace(const Shape& s, int64_t groups) {
+  const SgeGateShape gated = gate_shape(s, groups);
+  return stays_in_cache<accumulator_t<T>>(s, gated) ? BackwardRoom<T>(nullptr, s, gated).bytes
+                                                    : in_passes<T>(nullptr, s, gated).bytes;
+}
+
+template <typename T>
+void depthwise_conv2d_sge_backward_sums(const ConvGradient<T>& gradient, const SgeGate<accumulator_t<T>>& gate,
+                                        accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias,
+                                        accumulator_t<T>* sum_g, accumulator_t<T>* sum_gv, const Shape& s,
+                                        int64_t groups, void* workspace, const Parallel& parallel) {
+  using A = accumulator_t<T>;
+  const SgeGateShape gated = gate_shape(s, groups);
+  if (!stays_in_cache<A>(s, gated)) {
+    const GateInPasses<T> passes = in_passes<T>(workspace, s, gated);
+    depthwise_conv2d<T>(gradient.input, gradient.weight, gradient.bias, gradient.epilogue, passes.u, nullptr, s,
+                        passes.conv_workspace, parallel);
+    sge_gate_backward<T>(gradient.grad_y, passes.u, gate, passes.grad_u, grad_weight, grad_bias, gated,
+                         passes.gate_workspace, parallel);
+    return depthwise_conv2d_backward_sums<T>(passes.behind(gradient), sum_g, sum_gv, s, passes.conv_workspace,
+                                             parallel);
+  }
+  const BackwardRoom<T> room(workspace, s, gated);
+  const Tiling tiling = forward_tiling(s);
+  const GroupUnits units = backward_units<A>(s, gated);
+  const int64_t outputs = units.groups * units.channels * gated.pixels;
+  parallel(s.batch * units.per_image, math::ceil_div(kOutputsPerThread, max(1, outputs)),
+           [&](int64_t begin, int64_t end) {
+             UnitGradients<T> unit;
+             for (int64_t item = begin; item < end; ++item) {
+               const int64_t first = item % units.per_image * units.groups;
+               unit(gradient, gate, item / units.per_image, first, min(first + units.groups, groups), s, gated, tiling,
+                    room);
+             }
+           });
+  sum_over_images(room.grad_weight, s.batch, groups, grad_weight, parallel);
+  sum_over_images(room.grad_bias, s.batch, groups, grad_bias, parallel);
+  sum_over_images(room.sum_g, s.batch, s.channels, sum_g, parallel);
+  sum_over_images(room.sum_gv, s.batch, s.channels, sum_gv, parallel);
+}
+
+template <typename T>
+void depthwise_conv2d_sge_backward(const ConvGradient<T>& gradient, const ConvGradientOutput<T>& output, const Shape& s,
+                                   int64_t groups, void* workspace, const Parallel& parallel) {
+  const SgeGateShape gated = gate_shape(s, groups);
+  if (!stays_in_cache<accumulator_t<T>>(s, gated)) {
+    const GateInPasses<T> passes = in_passes<T>(workspace, s, gated);
+    return depthwise_conv2d_backward<T>(passes.behind(gradient), output, s, passes.conv_workspace, parallel);
+  }
+  const BackwardRoom<T> room(workspace, s, gated);
+  backward_through_gate<T>(gradient, {nullptr, room.mean, room.through_mean, room.gate, room.grad_t, groups}, output, s,
+                           room.conv_workspace, parallel);
+}
+
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(float)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(double)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(float16)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(bfloat16)
+
+}  // namespace frnet::cpu::FRNET_ISA
