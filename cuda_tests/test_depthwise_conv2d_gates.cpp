@@ -13,6 +13,7 @@
 #include "frnet/se_gate.h"
 #include "frnet/sge_gate.h"
 #include "gate_reference.h"
+#include "near.h"
 #include "se_reference.h"
 #include "sge_gradient_reference.h"
 
@@ -31,45 +32,6 @@ using test::Inputs;
 using test::Options;
 using test::Reference;
 using test::Slice;
-
-// What rounding may change: four roundings to T of all terms, of which the gates store some, and a share of the
-// tensor's largest value, since a gate makes each value of many others.
-double magnitude(const Expected& want) { return want.magnitude; }
-double magnitude(const test::Bounded& want) { return want.error / test::kSumError<double>; }
-
-template <typename T, typename Storage, typename Want>
-void require_near(const std::vector<T>& got, const std::vector<Want>& want, Storage, const std::string& what) {
-  test::require(got.size() == want.size(), what + ": wrong size");
-  constexpr double kUnit = test::Precision<Storage>::value;
-  double largest = 0;
-  for (const Want& w : want) largest = std::max(largest, std::fabs(w.value));
-  for (size_t i = 0; i < got.size(); ++i) {
-    const double off = std::fabs(static_cast<double>(frnet::math::widen(got[i])) - want[i].value);
-    const double allowed = (sizeof(Storage) == 2 ? 4 : 1024) * kUnit * largest + 4 * kUnit * magnitude(want[i]);
-    if (off <= allowed) continue;
-    char message[160];
-    std::snprintf(message, sizeof message, " [%zu of %zu]: off by %.3g from %.3g, allowed %.3g", i, got.size(), off,
-                  want[i].value, allowed);
-    throw std::runtime_error(what + message);
-  }
-}
-
-template <typename T>
-std::vector<double> widened(const std::vector<T>& values) {
-  return std::vector<double>(values.begin(), values.end());
-}
-template <>
-std::vector<double> widened(const std::vector<frnet::float16>& values) {
-  std::vector<double> result;
-  for (const auto v : values) result.push_back(frnet::math::widen(v));
-  return result;
-}
-template <>
-std::vector<double> widened(const std::vector<frnet::bfloat16>& values) {
-  std::vector<double> result;
-  for (const auto v : values) result.push_back(frnet::math::widen(v));
-  return result;
-}
 
 Options all_options(Activation activation, bool with_all) {
   Options o{};
@@ -129,8 +91,12 @@ struct Se {
   std::vector<std::vector<test::Bounded>> expected(const DepthwiseConv2dShape& s, const std::vector<double>& grad_y,
                                                    const std::vector<double>& u) const {
     const auto of_a = layers<accumulator_t<T>>(s);
-    const test::SeLayers<double> exact{widened(of_a.w1), widened(of_a.b1), widened(of_a.w2),
-                                       widened(of_a.b2), activation,       function};
+    const test::SeLayers<double> exact{test::widened(of_a.w1),
+                                       test::widened(of_a.b1),
+                                       test::widened(of_a.w2),
+                                       test::widened(of_a.b2),
+                                       activation,
+                                       function};
     const int64_t pixels = s.out_height * s.out_width;
     auto g = test::se_gradients<double>({s.batch, s.channels, pixels, squeezed, Layout::nchw}, grad_y, u, exact);
     return {g.x, g.w1, g.b1, g.w2, g.b2};
@@ -163,8 +129,8 @@ struct Sge {
     const auto count = static_cast<size_t>(groups);
     const int64_t pixels = s.out_height * s.out_width;
     auto g = test::sge_gradients<double>({s.batch, s.channels, pixels, groups, Layout::nchw}, grad_y, u,
-                                         widened(test::random_values<accumulator_t<T>>(count, 11)),
-                                         widened(test::random_values<accumulator_t<T>>(count, 12)));
+                                         test::widened(test::random_values<accumulator_t<T>>(count, 11)),
+                                         test::widened(test::random_values<accumulator_t<T>>(count, 12)));
     return {g.x, g.weight, g.bias};
   }
 };
@@ -205,14 +171,14 @@ template <typename T, typename Gate>
 void check_case(const DepthwiseConv2dShape& s, const Options& o, const Gate& gate) {
   const Inputs<T> in(s, o);
   Inputs<double> exact(s, o);
-  exact.x = widened(in.x);
-  exact.weight = widened(in.weight);
-  exact.bias = widened(in.bias);
-  exact.grad_y = widened(in.grad_y);
-  exact.scale = widened(in.scale);
-  exact.shift = widened(in.shift);
-  exact.constant = widened(in.constant);
-  exact.linear = widened(in.linear);
+  exact.x = test::widened(in.x);
+  exact.weight = test::widened(in.weight);
+  exact.bias = test::widened(in.bias);
+  exact.grad_y = test::widened(in.grad_y);
+  exact.scale = test::widened(in.scale);
+  exact.shift = test::widened(in.shift);
+  exact.constant = test::widened(in.constant);
+  exact.linear = test::widened(in.linear);
   std::vector<double> u;
   for (const Expected& value : Reference<double>(s, exact, o).y) u.push_back(value.value);
   const auto of_gate = gate.template expected<T>(s, exact.grad_y, u);
@@ -221,13 +187,13 @@ void check_case(const DepthwiseConv2dShape& s, const Options& o, const Gate& gat
 
   test::set_seed(0);
   const Results<T> got = compute<T>(s, in, o, gate);
-  require_near(got.x, want.grad_x, T{}, "grad_x");
-  require_near(got.weight, want.grad_weight, T{}, "grad_weight");
-  require_near(got.bias, want.grad_bias, T{}, "grad_bias");
-  require_near(got.sum_g, want.grad_shift, T{}, "sum_g");
-  require_near(got.sum_gv, want.grad_scale, T{}, "sum_gv");
+  test::require_near(got.x, want.grad_x, T{}, "grad_x");
+  test::require_near(got.weight, want.grad_weight, T{}, "grad_weight");
+  test::require_near(got.bias, want.grad_bias, T{}, "grad_bias");
+  test::require_near(got.sum_g, want.grad_shift, T{}, "sum_g");
+  test::require_near(got.sum_gv, want.grad_scale, T{}, "sum_gv");
   for (size_t k = 1; k < of_gate.size(); ++k) {
-    require_near(got.gate[k - 1], of_gate[k], T{}, "gradient " + std::to_string(k) + " of the gate");
+    test::require_near(got.gate[k - 1], of_gate[k], T{}, "gradient " + std::to_string(k) + " of the gate");
   }
   test::set_seed(1);
   const Results<T> again = compute<T>(s, in, o, gate);

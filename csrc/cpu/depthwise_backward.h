@@ -107,9 +107,10 @@ struct LaneSums {
 // Everything per channel that the backward pass of a block needs, in its lanes.
 template <typename A>
 struct LaneEpilogue {
-  Vec<A> scale, shift, constant, linear;
-  bool has_linear;  // else nothing is multiplied with v, which may be infinite
+  Vec<A> scale, shift, constant = {}, linear = {};
+  bool has_linear = false;  // else nothing is multiplied with v, which may be infinite
 
+  LaneEpilogue(Vec<A> scale, Vec<A> shift) : scale(scale), shift(shift) {}
   template <typename T>
   LaneEpilogue(const ConvGradient<T>& gradient, const Block& block, int64_t channels) {
     const auto read = [&](const A* values, A otherwise) {
@@ -129,7 +130,7 @@ struct LaneEpilogue {
   }
 };
 
-// One row of gradients in place: grad holds grad_y on entry and grad_v on return. v: results of the convolution, or
+// Gradients in place: grad holds grad_y on entry and grad_v on return. v: results of the convolution, or
 // null where neither an activation nor a sum needs them. Adds to sums what the row adds to them.
 template <typename A>
 void form_gradient(Activation activation, A* grad, const A* v, int64_t vectors, const LaneEpilogue<A>& lanes,
@@ -167,6 +168,63 @@ void form_gradient(Activation activation, A* grad, const A* v, int64_t vectors, 
   }
 }
 
+// The input under a tile, with its padding.
+template <typename T, typename A = accumulator_t<T>>
+void gather_input(const ConvInput<T>& input, const LanePlanes<const T>& x, const BackwardTile& tile,
+                  const LaneImage<A>& image, const Shape& s, PixelTable& table) {
+  const int64_t first_row = tile.y.image_begin - s.padding_h, first_column = tile.x.image_begin - s.padding_w;
+  const int64_t top = min(max(0, -first_row), tile.y.image_size);
+  const int64_t left = min(max(0, -first_column), tile.x.image_size);
+  const int64_t bottom = max(top, min(tile.y.image_size, s.in_height - first_row));
+  const int64_t right = max(left, min(tile.x.image_size, s.in_width - first_column));
+  zero_border(image, tile.y.image_size, top, bottom, left, right);
+  if (bottom > top && right > left) {
+    gather(x, addend_of(input, x), {first_row + top, bottom - top, first_column + left, right - left, s.in_width},
+           LaneImage<A>{image.at(top, left), image.pitch}, table);
+  }
+}
+
+// One row of the convolution's result, of all columns that a tile needs; row counts from the first that it needs.
+template <typename A, int K, int S>
+void needed_row(const LaneImage<A>& image, const BackwardTile& tile, int64_t row, const A* weight, Vec<A> bias, A* v,
+                const Shape& s) {
+  conv_row<A, K, S>(image.at((tile.y.need_begin + row) * s.stride_h - tile.y.image_begin,
+                             tile.x.need_begin * s.stride_w - tile.x.image_begin),
+                    image.pitch, weight, bias, v, tile.x.need_end - tile.x.need_begin, s);
+}
+
+// Adds what a tile's own results give to the weight's gradient.
+template <typename A, int K, int S>
+void add_weight_gradient(const LaneImage<A>& grads, const LaneImage<A>& image, const BackwardTile& tile, A* sums,
+                         const Shape& s) {
+  for (int64_t r = tile.y.own_begin; r < tile.y.own_end; ++r) {
+    correlate_row<A, K, S>(
+        grads.at(r - tile.y.need_begin, tile.x.own_begin - tile.x.grad_begin),
+        image.at(r * s.stride_h - tile.y.image_begin, tile.x.own_begin * s.stride_w - tile.x.image_begin), image.pitch,
+        sums, tile.x.own_end - tile.x.own_begin, s);
+  }
+}
+
+// The gradient of the input that a tile computes, over the input in `image`, and from there to grad_x.
+template <typename T, int K, int S, typename A = accumulator_t<T>>
+void scatter_input_gradient(const LaneImage<A>& grads, const LaneImage<A>& image, const BackwardTile& tile,
+                            const A* weight, const LanePlanes<T>& grad_x, const Shape& s, PixelTable& table) {
+  if (tile.y.in_end <= tile.y.in_begin || tile.x.in_end <= tile.x.in_begin) return;
+  const int64_t first = tile.x.in_begin / s.stride_w * s.stride_w;
+  for (int64_t u = tile.y.in_begin; u < tile.y.in_end; ++u) {
+    const FeedingRows<S> feeding(u, s);
+    gradient_row<A, K, S>(
+        feeding, [&](int64_t row) { return grads.at(row - tile.y.need_begin, 0); }, tile.x.grad_begin, weight,
+        image.at(u - tile.y.image_begin, first - tile.x.image_begin), first, tile.x.in_end, s);
+  }
+  scatter(
+      LaneImage<A>{image.at(tile.y.in_begin - tile.y.image_begin, tile.x.in_begin - tile.x.image_begin), image.pitch},
+      grad_x,
+      {tile.y.in_begin - s.padding_h, tile.y.in_end - tile.y.in_begin, tile.x.in_begin - s.padding_w,
+       tile.x.in_end - tile.x.in_begin, s.in_width},
+      table);
+}
+
 // gate: what stands between the epilogue and grad_y. grad_x: null, or where the gradient of the input goes. needs_v: an
 // activation, a linear term or the sum of g * v needs the convolution's result.
 template <typename T, int K, int S>
@@ -194,19 +252,7 @@ void backward_block(const ConvGradient<T>& gradient, const GateGradient<accumula
     A* v = grads.at(tile.y.need_end - tile.y.need_begin, 0);
 
     // 1. The input under the tile.
-    if (needs_v || wants_weight) {
-      const int64_t first_row = tile.y.image_begin - s.padding_h, first_column = tile.x.image_begin - s.padding_w;
-      const int64_t top = min(max(0, -first_row), tile.y.image_size);
-      const int64_t left = min(max(0, -first_column), tile.x.image_size);
-      const int64_t bottom = max(top, min(tile.y.image_size, s.in_height - first_row));
-      const int64_t right = max(left, min(tile.x.image_size, s.in_width - first_column));
-      zero_border(image, tile.y.image_size, top, bottom, left, right);
-      if (bottom > top && right > left) {
-        gather(x, addend_of(gradient.input, x),
-               {first_row + top, bottom - top, first_column + left, right - left, s.in_width},
-               LaneImage<A>{image.at(top, left), image.pitch}, scratch.in_table);
-      }
-    }
+    if (needs_v || wants_weight) gather_input(gradient.input, x, tile, image, s, scratch.in_table);
 
     // 2. The gradient of y inside zeros, through the gate.
     const int64_t rows = tile.y.need_end - tile.y.need_begin, columns = tile.x.need_end - tile.x.need_begin;
@@ -236,9 +282,7 @@ void backward_block(const ConvGradient<T>& gradient, const GateGradient<accumula
         continue;
       }
       if (needs_v) {
-        conv_row<A, K, S>(image.at((tile.y.need_begin + r) * s.stride_h - tile.y.image_begin,
-                                   tile.x.need_begin * s.stride_w - tile.x.image_begin),
-                          image.pitch, weight, bias, v, columns, s);
+        needed_row<A, K, S>(image, tile, r, weight, bias, v, s);
       }
       const auto part = [&](int64_t begin, int64_t end, bool counts) {
         if (begin == end) return;
@@ -250,31 +294,11 @@ void backward_block(const ConvGradient<T>& gradient, const GateGradient<accumula
       part(own_right, columns, false);
     }
 
-    // 4. The weight's gradient.
-    if (wants_weight) {
-      for (int64_t r = tile.y.own_begin; r < tile.y.own_end; ++r) {
-        correlate_row<A, K, S>(
-            grads.at(r - tile.y.need_begin, left + own_left),
-            image.at(r * s.stride_h - tile.y.image_begin, tile.x.own_begin * s.stride_w - tile.x.image_begin),
-            image.pitch, sums.value, own_right - own_left, s);
-      }
-    }
-
-    // 5. The input's gradient, over the input.
-    if (grad_x != nullptr && tile.y.in_end > tile.y.in_begin && tile.x.in_end > tile.x.in_begin) {
-      const int64_t first = tile.x.in_begin / s.stride_w * s.stride_w;
-      for (int64_t u = tile.y.in_begin; u < tile.y.in_end; ++u) {
-        const FeedingRows<S> feeding(u, s);
-        gradient_row<A, K, S>(
-            feeding, [&](int64_t row) { return grads.at(row - tile.y.need_begin, 0); }, tile.x.grad_begin, weight,
-            image.at(u - tile.y.image_begin, first - tile.x.image_begin), first, tile.x.in_end, s);
-      }
-      scatter(LaneImage<A>{image.at(tile.y.in_begin - tile.y.image_begin, tile.x.in_begin - tile.x.image_begin),
-                           image.pitch},
-              block_planes(grad_x, block, s.in_height, s.in_width, s),
-              {tile.y.in_begin - s.padding_h, tile.y.in_end - tile.y.in_begin, tile.x.in_begin - s.padding_w,
-               tile.x.in_end - tile.x.in_begin, s.in_width},
-              scratch.in_table);
+    // 4. The gradients of the weight and, over the input, of the input.
+    if (wants_weight) add_weight_gradient<A, K, S>(grads, image, tile, sums.value, s);
+    if (grad_x != nullptr) {
+      scatter_input_gradient<T, K, S>(grads, image, tile, weight,
+                                      block_planes(grad_x, block, s.in_height, s.in_width, s), s, scratch.in_table);
     }
   }
   for (int64_t k = 0; k < kSumCount; ++k) {

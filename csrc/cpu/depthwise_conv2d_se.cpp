@@ -6,7 +6,10 @@
 
 #include <algorithm>
 
+#include "batch_norm_in_passes.h"
+#include "cpu/column_schedule.h"
 #include "cpu/depthwise_backward.h"
+#include "cpu/depthwise_conv2d_bn_act.h"
 #include "cpu/depthwise_conv2d_gates.h"
 #include "cpu/gate_gradient.h"
 #include "cpu/se_gate.h"
@@ -152,6 +155,36 @@ void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bi
         excite(gate, e, gated);
       },
       finish);
+}
+
+template <typename T>
+size_t depthwise_conv2d_bn_act_se_workspace(const Shape& s, int64_t squeezed) {
+  if (forward_keeps_columns<accumulator_t<T>>(s)) {
+    return std::max(depthwise_conv2d_bn_act_workspace<T>(s), se_gate_workspace<T>(se_gate_shape(s, squeezed)));
+  }
+  const size_t passes =
+      std::max(depthwise_conv2d_statistics_workspace<T>(s), depthwise_conv2d_se_workspace<T>(s, squeezed));
+  return BatchNormInPasses<accumulator_t<T>>(nullptr, s, passes).bytes;
+}
+
+// Where the results of a block of channels stay in a cache until their statistics are known, the gate is a pass of its
+// own; else the statistics are.
+template <typename T>
+void depthwise_conv2d_bn_act_se(const ConvInput<T>& input, const T* weight, const T* bias,
+                                const BatchNorm<accumulator_t<T>>& norm, Activation activation,
+                                const SeGate<accumulator_t<T>>& gate, accumulator_t<T>* mean,
+                                accumulator_t<T>* variance, T* y, const Shape& s, int64_t squeezed, void* workspace,
+                                const Parallel& parallel) {
+  using A = accumulator_t<T>;
+  if (forward_keeps_columns<A>(s)) {
+    depthwise_conv2d_bn_act<T>(input, weight, bias, norm, activation, mean, variance, y, s, workspace, parallel);
+    return se_gate<T>(y, gate, y, se_gate_shape(s, squeezed), workspace, parallel);
+  }
+  const BatchNormInPasses<A> room(workspace, s, 0);
+  depthwise_conv2d_statistics<T>(input, weight, bias, mean, variance, s, room.conv_workspace, parallel);
+  cpu::fold_batch_norm<A>(norm, room.scale, room.shift, s.channels, parallel);
+  depthwise_conv2d_se<T>(input, weight, bias, {room.scale, room.shift, activation}, gate, y, s, squeezed,
+                         room.conv_workspace, parallel);
 }
 
 template <typename T>

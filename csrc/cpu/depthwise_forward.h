@@ -212,26 +212,35 @@ const T* addend_of(const ConvInput<T>& input, const LanePlanes<const T>& planes)
   return input.addend == nullptr ? nullptr : input.addend + (planes.data - input.x);
 }
 
-// Convolves a block with the packed weights and calls consume(tile, results) with the results of each tile.
+// Convolves one tile of a block with the packed weights. zeroed: the padding in `image` is there already.
+template <typename T>
+void convolve_tile(const ConvInput<T>& input, const LanePlanes<const T>& planes, const accumulator_t<T>* weight,
+                   const Tile& tile, const InputTile& in, bool zeroed, const LaneImage<accumulator_t<T>>& image,
+                   const LaneImage<accumulator_t<T>>& results, const Shape& s, PixelTable& table) {
+  using A = accumulator_t<T>;
+  const Vec<A> bias = load(weight + s.kernel_h * s.kernel_w * kLanes<A>);
+  in.load(planes, addend_of(input, planes), image, zeroed, table);
+  with_square_kernel(s, [&](auto k, auto stride) {
+    for (int64_t y = 0; y < tile.rows; ++y) {
+      conv_row<A, decltype(k)::value, decltype(stride)::value>(image.at(y * s.stride_h, 0), in.pitch, weight, bias,
+                                                               results.at(y, 0), tile.columns, s);
+    }
+  });
+}
+
+// Convolves a block and calls consume(tile, results) with the results of each tile.
 template <typename T, typename Consume>
 void convolve_block(const ConvInput<T>& input, const accumulator_t<T>* weight, const Block& block, const Shape& s,
                     const Tiling& tiling, Scratch<accumulator_t<T>>& scratch, const Consume& consume) {
   using A = accumulator_t<T>;
-  const Vec<A> bias = load(weight + s.kernel_h * s.kernel_w * kLanes<A>);
   const LanePlanes<const T> planes = block_planes(input.x, block, s.in_height, s.in_width, s);
   for (int64_t index = 0; index < tiling.count(); ++index) {
     const Tile tile = tiling.tile(index, s);
     const InputTile in(tile, input_columns(s, tile.columns), s);
     const LaneImage<A> image{scratch.pixels, in.pitch};
     const LaneImage<A> results{image.at(in.rows, 0), tile.columns};
-    in.load(planes, addend_of(input, planes), image, scratch.zeroed_for == index, scratch.in_table);
+    convolve_tile(input, planes, weight, tile, in, scratch.zeroed_for == index, image, results, s, scratch.in_table);
     scratch.zeroed_for = index;
-    with_square_kernel(s, [&](auto k, auto stride) {
-      for (int64_t y = 0; y < tile.rows; ++y) {
-        conv_row<A, decltype(k)::value, decltype(stride)::value>(image.at(y * s.stride_h, 0), in.pitch, weight, bias,
-                                                                 results.at(y, 0), tile.columns, s);
-      }
-    });
     consume(tile, results);
   }
 }

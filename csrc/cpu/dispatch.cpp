@@ -1,6 +1,7 @@
 // Each CPU launcher calls the copy of itself that was compiled for the best instruction set at hand.
 
 #include "cpu/depthwise_conv2d.h"
+#include "cpu/depthwise_conv2d_bn_act.h"
 #include "cpu/depthwise_conv2d_gates.h"
 #include "cpu/hierarchical_depthwise_conv2d.h"
 #include "cpu/isa.h"
@@ -67,6 +68,32 @@ size_t depthwise_conv2d_backward_workspace(const DepthwiseConv2dShape& shape) {
 }
 
 template <typename T>
+void depthwise_conv2d_bn_act(const ConvInput<T>& input, const T* weight, const T* bias,
+                             const BatchNorm<accumulator_t<T>>& norm, Activation activation, accumulator_t<T>* mean,
+                             accumulator_t<T>* variance, T* y, const DepthwiseConv2dShape& shape, void* workspace,
+                             const Parallel& parallel) {
+  FRNET_DISPATCH(
+      depthwise_conv2d_bn_act<T>(input, weight, bias, norm, activation, mean, variance, y, shape, workspace, parallel));
+}
+
+template <typename T>
+void depthwise_conv2d_bn_act_backward(const ConvGradient<T>& gradient, const BatchNorm<accumulator_t<T>>& norm,
+                                      const ConvGradientOutput<T>& output, const DepthwiseConv2dShape& shape,
+                                      void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_bn_act_backward<T>(gradient, norm, output, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t depthwise_conv2d_bn_act_workspace(const DepthwiseConv2dShape& shape) {
+  FRNET_DISPATCH(depthwise_conv2d_bn_act_workspace<T>(shape));
+}
+
+template <typename T>
+size_t depthwise_conv2d_bn_act_backward_workspace(const DepthwiseConv2dShape& shape) {
+  FRNET_DISPATCH(depthwise_conv2d_bn_act_backward_workspace<T>(shape));
+}
+
+template <typename T>
 void hierarchical_depthwise_conv2d(const HierarchicalConv<T>& conv, T* y, const HierarchicalShape& shape,
                                    void* workspace, const Parallel& parallel) {
   FRNET_DISPATCH(hierarchical_depthwise_conv2d<T>(conv, y, shape, workspace, parallel));
@@ -106,6 +133,21 @@ void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bi
 template <typename T>
 size_t depthwise_conv2d_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed) {
   FRNET_DISPATCH(depthwise_conv2d_se_workspace<T>(shape, squeezed));
+}
+
+template <typename T>
+void depthwise_conv2d_bn_act_se(const ConvInput<T>& input, const T* weight, const T* bias,
+                                const BatchNorm<accumulator_t<T>>& norm, Activation activation,
+                                const SeGate<accumulator_t<T>>& gate, accumulator_t<T>* mean,
+                                accumulator_t<T>* variance, T* y, const DepthwiseConv2dShape& shape, int64_t squeezed,
+                                void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_bn_act_se<T>(input, weight, bias, norm, activation, gate, mean, variance, y, shape,
+                                               squeezed, workspace, parallel));
+}
+
+template <typename T>
+size_t depthwise_conv2d_bn_act_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed) {
+  FRNET_DISPATCH(depthwise_conv2d_bn_act_se_workspace<T>(shape, squeezed));
 }
 
 template <typename T>
@@ -161,6 +203,21 @@ size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t
 }
 
 template <typename T>
+void depthwise_conv2d_bn_act_sge(const ConvInput<T>& input, const T* weight, const T* bias,
+                                 const BatchNorm<accumulator_t<T>>& norm, Activation activation,
+                                 const SgeGate<accumulator_t<T>>& gate, accumulator_t<T>* mean,
+                                 accumulator_t<T>* variance, T* y, const DepthwiseConv2dShape& shape, int64_t groups,
+                                 void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(depthwise_conv2d_bn_act_sge<T>(input, weight, bias, norm, activation, gate, mean, variance, y, shape,
+                                                groups, workspace, parallel));
+}
+
+template <typename T>
+size_t depthwise_conv2d_bn_act_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups) {
+  FRNET_DISPATCH(depthwise_conv2d_bn_act_sge_workspace<T>(shape, groups));
+}
+
+template <typename T>
 void depthwise_conv2d_sge_backward_sums(const ConvGradient<T>& gradient, const SgeGate<accumulator_t<T>>& gate,
                                         accumulator_t<T>* grad_weight, accumulator_t<T>* grad_bias,
                                         accumulator_t<T>* sum_g, accumulator_t<T>* sum_gv,
@@ -205,6 +262,10 @@ FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(double)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float16)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(bfloat16)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_BN_ACT(float)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_BN_ACT(double)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_BN_ACT(float16)
+FRNET_INSTANTIATE_DEPTHWISE_CONV2D_BN_ACT(bfloat16)
 FRNET_INSTANTIATE_HIERARCHICAL_DEPTHWISE_CONV2D(float)
 FRNET_INSTANTIATE_HIERARCHICAL_DEPTHWISE_CONV2D(double)
 FRNET_INSTANTIATE_HIERARCHICAL_DEPTHWISE_CONV2D(float16)

@@ -3,6 +3,7 @@
 //   traffic: the convolution's, then reads and writes y once more; the gradient goes pass by pass (gate_in_passes.h)
 #include <stdexcept>
 
+#include "batch_norm_in_passes.h"
 #include "cuda/se_gate.cuh"
 #include "frnet/depthwise_conv2d.h"
 #include "gate_in_passes.h"
@@ -54,6 +55,27 @@ void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bi
 }
 
 template <typename T>
+size_t depthwise_conv2d_bn_act_se_workspace(const DepthwiseConv2dShape& s, int64_t squeezed) {
+  const size_t statistics = depthwise_conv2d_statistics_workspace<T>(s),
+               conv = depthwise_conv2d_se_workspace<T>(s, squeezed);
+  return BatchNormInPasses<accumulator_t<T>>(nullptr, s, statistics > conv ? statistics : conv).bytes;
+}
+
+template <typename T>
+void depthwise_conv2d_bn_act_se(const ConvInput<T>& input, const T* weight, const T* bias,
+                                const BatchNorm<accumulator_t<T>>& norm, Activation activation,
+                                const SeGate<accumulator_t<T>>& gate, accumulator_t<T>* mean,
+                                accumulator_t<T>* variance, T* y, const DepthwiseConv2dShape& s, int64_t squeezed,
+                                void* workspace, void* stream) {
+  using A = accumulator_t<T>;
+  const BatchNormInPasses<A> room(workspace, s, 0);
+  depthwise_conv2d_statistics<T>(input, weight, bias, mean, variance, s, room.conv_workspace, stream);
+  fold_batch_norm<A>(norm, room.scale, room.shift, s.channels, stream);
+  depthwise_conv2d_se<T>(input, weight, bias, {room.scale, room.shift, activation}, gate, y, s, squeezed,
+                         room.conv_workspace, stream);
+}
+
+template <typename T>
 size_t depthwise_conv2d_se_backward_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed) {
   return in_passes<T>(nullptr, shape, gate_shape(shape, squeezed)).bytes;
 }
@@ -79,17 +101,22 @@ void depthwise_conv2d_se_backward(const ConvGradient<T>& gradient, const ConvGra
   depthwise_conv2d_backward<T>(passes.behind(gradient), output, shape, passes.conv_workspace, stream);
 }
 
-#define FRNET_INSTANTIATE(T)                                                                                       \
-  template size_t depthwise_conv2d_se_workspace<T>(const DepthwiseConv2dShape&, int64_t);                          \
-  template void depthwise_conv2d_se<T>(const ConvInput<T>&, const T*, const T*, const Epilogue<accumulator_t<T>>&, \
-                                       const SeGate<accumulator_t<T>>&, T*, const DepthwiseConv2dShape&, int64_t,  \
-                                       void*, void*);                                                              \
-  template size_t depthwise_conv2d_se_backward_workspace<T>(const DepthwiseConv2dShape&, int64_t);                 \
-  template void depthwise_conv2d_se_backward_sums<T>(                                                              \
-      const ConvGradient<T>&, const SeGate<accumulator_t<T>>&, const SeGateGradient<accumulator_t<T>>&,            \
-      accumulator_t<T>*, accumulator_t<T>*, const DepthwiseConv2dShape&, int64_t, void*, void*);                   \
-  template void depthwise_conv2d_se_backward<T>(const ConvGradient<T>&, const ConvGradientOutput<T>&,              \
-                                                const DepthwiseConv2dShape&, int64_t, void*, void*);
+#define FRNET_INSTANTIATE(T)                                                                                         \
+  template size_t depthwise_conv2d_se_workspace<T>(const DepthwiseConv2dShape&, int64_t);                            \
+  template void depthwise_conv2d_se<T>(const ConvInput<T>&, const T*, const T*, const Epilogue<accumulator_t<T>>&,   \
+                                       const SeGate<accumulator_t<T>>&, T*, const DepthwiseConv2dShape&, int64_t,    \
+                                       void*, void*);                                                                \
+  template size_t depthwise_conv2d_se_backward_workspace<T>(const DepthwiseConv2dShape&, int64_t);                   \
+  template void depthwise_conv2d_se_backward_sums<T>(                                                                \
+      const ConvGradient<T>&, const SeGate<accumulator_t<T>>&, const SeGateGradient<accumulator_t<T>>&,              \
+      accumulator_t<T>*, accumulator_t<T>*, const DepthwiseConv2dShape&, int64_t, void*, void*);                     \
+  template void depthwise_conv2d_se_backward<T>(const ConvGradient<T>&, const ConvGradientOutput<T>&,                \
+                                                const DepthwiseConv2dShape&, int64_t, void*, void*);                 \
+  template size_t depthwise_conv2d_bn_act_se_workspace<T>(const DepthwiseConv2dShape&, int64_t);                     \
+  template void depthwise_conv2d_bn_act_se<T>(const ConvInput<T>&, const T*, const T*,                               \
+                                              const BatchNorm<accumulator_t<T>>&, Activation,                        \
+                                              const SeGate<accumulator_t<T>>&, accumulator_t<T>*, accumulator_t<T>*, \
+                                              T*, const DepthwiseConv2dShape&, int64_t, void*, void*);
 FRNET_INSTANTIATE(float)
 FRNET_INSTANTIATE(double)
 FRNET_INSTANTIATE(float16)

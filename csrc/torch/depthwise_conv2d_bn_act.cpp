@@ -18,11 +18,10 @@ std::tuple<Tensor, Tensor, Tensor> forward(FRNET_CONV_PARAMETERS, FRNET_NORM_PAR
   for_floating_type(kOp, conv.x.scalar_type(), [&](auto type) {
     using T = decltype(type);
     using A = accumulator_t<T>;
-    const ConvInput<T> input{data<T>(conv.x)};
-    norm.measure<T>(device, conv);
-    const Workspace scratch = device.template depthwise_conv2d_workspace<T>(conv.x, conv.shape, false);
-    device.template depthwise_conv2d<T>(input, conv.weights<T>(), conv.biases<T>(), norm.epilogue<A>(0),
-                                        mutable_data<T>(y), static_cast<A*>(nullptr), conv.shape, scratch.get());
+    const Workspace scratch = device.template depthwise_conv2d_bn_act_workspace<T>(conv.x, conv.shape);
+    device.template depthwise_conv2d_bn_act<T>(
+        ConvInput<T>{data<T>(conv.x)}, conv.weights<T>(), conv.biases<T>(), norm.get<A>(), norm.activation,
+        mutable_data<A>(norm.mean), mutable_data<A>(norm.variance), mutable_data<T>(y), conv.shape, scratch.get());
   });
   return {y, norm.mean, norm.variance};
 }
@@ -38,17 +37,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(Tensor grad_y, FRNET
   norm.take(kBackward, conv, mean, variance);
   grad_y = conv.check_gradient(kBackward, grad_y);
   const ConvolutionGradients gradients(conv, needs_x, needs_weight, needs_bias, needs_gamma, needs_beta);
-  const Tensor sums = conv.empty_values(4 * conv.shape.channels);
   const Device device(conv.x);
   for_floating_type(kBackward, conv.x.scalar_type(), [&](auto type) {
     using T = decltype(type);
     using A = accumulator_t<T>;
-    norm.fold<A>(device, conv.shape.channels, 0);
-    const ConvGradient<T> gradient = conv.gradient<T>(grad_y, norm.epilogue<A>(0));
-    const Workspace scratch = device.template depthwise_conv2d_backward_workspace<T>(conv.x, conv.shape);
-    backward_through_statistics(device, gradient, gradients.output<T>(), norm, conv.shape, 0, conv.count(),
-                                wanted<A>(gradients.first), wanted<A>(gradients.second), mutable_data<A>(sums),
-                                scratch.get());
+    ConvGradientOutput<T> output = gradients.output<T>();
+    output.grad_scale = wanted<A>(gradients.first);
+    output.grad_shift = wanted<A>(gradients.second);
+    const Workspace scratch = device.template depthwise_conv2d_bn_act_backward_workspace<T>(conv.x, conv.shape);
+    device.template depthwise_conv2d_bn_act_backward<T>(conv.gradient<T>(grad_y, {nullptr, nullptr, norm.activation}),
+                                                        norm.get<A>(), output, conv.shape, scratch.get());
   });
   return gradients.tuple();
 }

@@ -12,15 +12,6 @@ constexpr const char* kOp = "frnet::depthwise_conv2d_se";
 
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-template <typename T, typename Device>
-void gated(const Device& device, const Convolution& conv, const Epilogue<accumulator_t<T>>& epilogue,
-           const SeArguments& se, const Tensor& y) {
-  const Workspace scratch = device.template depthwise_conv2d_se_workspace<T>(conv.x, conv.shape, se.squeezed);
-  device.template depthwise_conv2d_se<T>(ConvInput<T>{data<T>(conv.x)}, conv.weights<T>(), conv.biases<T>(), epilogue,
-                                         se.template get<accumulator_t<T>>(), mutable_data<T>(y), conv.shape,
-                                         se.squeezed, scratch.get());
-}
-
 template <typename Device>
 Tensor forward(FRNET_CONV_PARAMETERS, FRNET_EPILOGUE_PARAMETERS, FRNET_SE_PARAMETERS) {
   const Convolution conv(kOp, FRNET_CONV_ARGUMENTS);
@@ -30,7 +21,11 @@ Tensor forward(FRNET_CONV_PARAMETERS, FRNET_EPILOGUE_PARAMETERS, FRNET_SE_PARAME
   const Device device(conv.x);
   for_floating_type(kOp, conv.x.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    gated<T>(device, conv, epilogue.get<accumulator_t<T>>(), se, y);
+    using A = accumulator_t<T>;
+    const Workspace scratch = device.template depthwise_conv2d_se_workspace<T>(conv.x, conv.shape, se.squeezed);
+    device.template depthwise_conv2d_se<T>(ConvInput<T>{data<T>(conv.x)}, conv.weights<T>(), conv.biases<T>(),
+                                           epilogue.get<A>(), se.get<A>(), mutable_data<T>(y), conv.shape, se.squeezed,
+                                           scratch.get());
   });
   return y;
 }
@@ -75,8 +70,12 @@ std::tuple<Tensor, Tensor, Tensor> forward_with_statistics(FRNET_CONV_PARAMETERS
   const Device device(conv.x);
   for_floating_type(kTraining, conv.x.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    norm.measure<T>(device, conv);
-    gated<T>(device, conv, norm.epilogue<accumulator_t<T>>(0), se, y);
+    using A = accumulator_t<T>;
+    const Workspace scratch = device.template depthwise_conv2d_bn_act_se_workspace<T>(conv.x, conv.shape, se.squeezed);
+    device.template depthwise_conv2d_bn_act_se<T>(ConvInput<T>{data<T>(conv.x)}, conv.weights<T>(), conv.biases<T>(),
+                                                  norm.get<A>(), norm.activation, se.get<A>(),
+                                                  mutable_data<A>(norm.mean), mutable_data<A>(norm.variance),
+                                                  mutable_data<T>(y), conv.shape, se.squeezed, scratch.get());
   });
   return {y, norm.mean, norm.variance};
 }
@@ -87,24 +86,21 @@ Gradients backward_with_statistics(Tensor grad_y, FRNET_CONV_PARAMETERS, FRNET_N
                                    bool needs_bias, bool needs_gamma, bool needs_beta) {
   constexpr const char* kBackward = "frnet::depthwise_conv2d_bn_act_se_backward";
   const Convolution conv(kBackward, FRNET_CONV_ARGUMENTS);
-  Normalization norm(kBackward, conv, FRNET_NORM_ARGUMENTS);
+  FoldedNormalization norm(kBackward, conv, FRNET_NORM_ARGUMENTS);
   norm.take(kBackward, conv, mean, variance);
   const SeArguments se(kBackward, conv.shape.channels, conv.x, FRNET_SE_ARGUMENTS);
   grad_y = conv.check_gradient(kBackward, grad_y);
   const ConvolutionGradients gradients(conv, needs_x, needs_weight, needs_bias, needs_gamma, needs_beta);
   const SeGradients gate_gradients(se, conv.x);
-  const Tensor sums = conv.empty_values(4 * conv.shape.channels);
   const Device device(conv.x);
   for_floating_type(kBackward, conv.x.scalar_type(), [&](auto type) {
     using T = decltype(type);
     using A = accumulator_t<T>;
-    norm.fold<A>(device, conv.shape.channels, 0);
-    ConvGradient<T> gradient = conv.gradient<T>(grad_y, norm.epilogue<A>(0));
+    ConvGradient<T> gradient = conv.gradient<T>(grad_y, norm.epilogue<A>(device));
     const Workspace scratch =
         device.template depthwise_conv2d_se_backward_workspace<T>(conv.x, conv.shape, se.squeezed);
     in_two_passes<A>(
-        device, norm, 0, conv.shape.channels, conv.count(), wanted<A>(gradients.first), wanted<A>(gradients.second),
-        mutable_data<A>(sums),
+        device, conv, norm, gradients,
         [&](A* sum_g, A* sum_gv) {
           device.template depthwise_conv2d_se_backward_sums<T>(gradient, se.get<A>(), gate_gradients.get<A>(), sum_g,
                                                                sum_gv, conv.shape, se.squeezed, scratch.get());

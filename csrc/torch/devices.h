@@ -5,6 +5,7 @@
 
 #include "frnet/batch_norm.h"
 #include "frnet/depthwise_conv2d.h"
+#include "frnet/depthwise_conv2d_bn_act.h"
 #include "frnet/hierarchical_depthwise_conv2d.h"
 #include "frnet/se_gate.h"
 #include "frnet/sge_gate.h"
@@ -28,8 +29,9 @@ namespace frnet::binding {
 #define FRNET_LAUNCHERS(device, execution)                              \
   FRNET_LAUNCHER(device, depthwise_conv2d, execution)                   \
   FRNET_LAUNCHER(device, depthwise_conv2d_statistics, execution)        \
-  FRNET_LAUNCHER(device, depthwise_conv2d_backward_sums, execution)     \
   FRNET_LAUNCHER(device, depthwise_conv2d_backward, execution)          \
+  FRNET_LAUNCHER(device, depthwise_conv2d_bn_act, execution)            \
+  FRNET_LAUNCHER(device, depthwise_conv2d_bn_act_backward, execution)   \
   FRNET_LAUNCHER(device, fold_batch_norm, execution)                    \
   FRNET_LAUNCHER(device, batch_norm_terms, execution)                   \
   FRNET_LAUNCHER(device, se_gate, execution)                            \
@@ -37,20 +39,26 @@ namespace frnet::binding {
   FRNET_LAUNCHER(device, depthwise_conv2d_se, execution)                \
   FRNET_LAUNCHER(device, depthwise_conv2d_se_backward_sums, execution)  \
   FRNET_LAUNCHER(device, depthwise_conv2d_se_backward, execution)       \
+  FRNET_LAUNCHER(device, depthwise_conv2d_bn_act_se, execution)         \
   FRNET_LAUNCHER(device, sge_gate, execution)                           \
   FRNET_LAUNCHER(device, sge_gate_backward, execution)                  \
   FRNET_LAUNCHER(device, depthwise_conv2d_sge, execution)               \
   FRNET_LAUNCHER(device, depthwise_conv2d_sge_backward_sums, execution) \
   FRNET_LAUNCHER(device, depthwise_conv2d_sge_backward, execution)      \
+  FRNET_LAUNCHER(device, depthwise_conv2d_bn_act_sge, execution)        \
   FRNET_LAUNCHER(device, hierarchical_depthwise_conv2d, execution)      \
   FRNET_WORKSPACE(device, depthwise_conv2d_workspace)                   \
   FRNET_WORKSPACE(device, depthwise_conv2d_statistics_workspace)        \
   FRNET_WORKSPACE(device, depthwise_conv2d_backward_workspace)          \
+  FRNET_WORKSPACE(device, depthwise_conv2d_bn_act_workspace)            \
+  FRNET_WORKSPACE(device, depthwise_conv2d_bn_act_backward_workspace)   \
   FRNET_WORKSPACE(device, se_gate_workspace)                            \
   FRNET_WORKSPACE(device, depthwise_conv2d_se_backward_workspace)       \
+  FRNET_WORKSPACE(device, depthwise_conv2d_bn_act_se_workspace)         \
   FRNET_WORKSPACE(device, depthwise_conv2d_se_workspace)                \
   FRNET_WORKSPACE(device, sge_gate_workspace)                           \
   FRNET_WORKSPACE(device, depthwise_conv2d_sge_backward_workspace)      \
+  FRNET_WORKSPACE(device, depthwise_conv2d_bn_act_sge_workspace)        \
   FRNET_WORKSPACE(device, depthwise_conv2d_sge_workspace)               \
   FRNET_WORKSPACE(device, hierarchical_depthwise_conv2d_workspace)
 

@@ -159,14 +159,13 @@ std::tuple<Tensor, Tensor, Tensor> forward_with_statistics(FRNET_CONV_PARAMETERS
   for_floating_type(kTraining, conv.x.scalar_type(), [&](auto type) {
     using T = decltype(type);
     using A = accumulator_t<T>;
-    const Workspace statistics = device.template depthwise_conv2d_statistics_workspace<T>(conv.x, split.shape);
-    const Workspace scratch = device.template depthwise_conv2d_workspace<T>(conv.x, split.shape, false);
+    const Workspace scratch = device.template depthwise_conv2d_bn_act_workspace<T>(conv.x, split.shape);
     for (int64_t i = 0; i < splits; ++i) {
-      const ConvInput<T> input = split.input(data<T>(u), i);
-      norm.measure(device, input, split.weight<T>(i), split.bias<T>(i), split.shape, split.first(i), statistics.get());
-      device.template depthwise_conv2d<T>(input, split.weight<T>(i), split.bias<T>(i), norm.epilogue<A>(split.first(i)),
-                                          split.result_slice(mutable_data<T>(u), i), static_cast<A*>(nullptr),
-                                          split.shape, scratch.get());
+      const int64_t first = split.first(i);
+      device.template depthwise_conv2d_bn_act<T>(
+          split.input(data<T>(u), i), split.weight<T>(i), split.bias<T>(i), norm.get<A>(first), norm.activation,
+          mutable_data<A>(norm.mean) + first, mutable_data<A>(norm.variance) + first,
+          split.result_slice(mutable_data<T>(u), i), split.shape, scratch.get());
     }
   });
   return {u, norm.mean, norm.variance};
@@ -185,20 +184,20 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward_with_statistics(
   u = conv.check_gradient(kBackward, u);
   const ConvolutionGradients gradients(conv, needs_x, needs_weight, needs_bias, needs_gamma, needs_beta);
   const Tensor grad_x = needs_x ? gradients.x : torch::stable::empty_like(conv.x);  // the chain needs it
-  const Tensor sums = conv.empty_values(4 * split.shape.channels);
   const Device device(conv.x);
   for_floating_type(kBackward, conv.x.scalar_type(), [&](auto type) {
     using T = decltype(type);
     using A = accumulator_t<T>;
-    norm.fold<A>(device, conv.shape.channels, 0);
-    const Workspace scratch = device.template depthwise_conv2d_backward_workspace<T>(conv.x, split.shape);
+    const Workspace scratch = device.template depthwise_conv2d_bn_act_backward_workspace<T>(conv.x, split.shape);
     for (int64_t i = splits - 1; i >= 0; --i) {
       const int64_t first = split.first(i);
       ConvGradient<T> gradient = split.gradient(data<T>(grad_u), data<T>(u), data<T>(grad_x), i);
-      gradient.epilogue = norm.epilogue<A>(first);
-      backward_through_statistics(device, gradient, split.output(gradients, mutable_data<T>(grad_x), i), norm,
-                                  split.shape, first, conv.count(), from(wanted<A>(gradients.first), first),
-                                  from(wanted<A>(gradients.second), first), mutable_data<A>(sums), scratch.get());
+      gradient.epilogue.activation = norm.activation;
+      ConvGradientOutput<T> output = split.output(gradients, mutable_data<T>(grad_x), i);
+      output.grad_scale = from(wanted<A>(gradients.first), first);
+      output.grad_shift = from(wanted<A>(gradients.second), first);
+      device.template depthwise_conv2d_bn_act_backward<T>(gradient, norm.get<A>(first), output, split.shape,
+                                                          scratch.get());
     }
   });
   return gradients.tuple();

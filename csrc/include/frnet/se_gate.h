@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "frnet/batch_norm.h"
 #include "frnet/depthwise_conv2d.h"
 #include "frnet/parallel.h"
 
@@ -69,6 +70,17 @@ void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bi
 template <typename T>
 size_t depthwise_conv2d_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);
 
+// se_gate(depthwise_conv2d_bn_act(...)), as frnet/depthwise_conv2d_bn_act.h has it.
+template <typename T>
+void depthwise_conv2d_bn_act_se(const ConvInput<T>& input, const T* weight, const T* bias,
+                                const BatchNorm<accumulator_t<T>>& norm, Activation activation,
+                                const SeGate<accumulator_t<T>>& gate, accumulator_t<T>* mean,
+                                accumulator_t<T>* variance, T* y, const DepthwiseConv2dShape& shape, int64_t squeezed,
+                                void* workspace, const Parallel& parallel);
+
+template <typename T>
+size_t depthwise_conv2d_bn_act_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);
+
 // The gradient of depthwise_conv2d_se in two steps, between which batch statistics put their terms; gradient.grad_y is
 // that of the gated y. First, from gradient less constant and linear: the gate's own, and sum_g and sum_gv [channels]
 // as of depthwise_conv2d_backward_sums.
@@ -110,6 +122,16 @@ void depthwise_conv2d_se(const ConvInput<T>& input, const T* weight, const T* bi
 
 template <typename T>
 size_t depthwise_conv2d_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);
+
+template <typename T>
+void depthwise_conv2d_bn_act_se(const ConvInput<T>& input, const T* weight, const T* bias,
+                                const BatchNorm<accumulator_t<T>>& norm, Activation activation,
+                                const SeGate<accumulator_t<T>>& gate, accumulator_t<T>* mean,
+                                accumulator_t<T>* variance, T* y, const DepthwiseConv2dShape& shape, int64_t squeezed,
+                                void* workspace, void* stream);
+
+template <typename T>
+size_t depthwise_conv2d_bn_act_se_workspace(const DepthwiseConv2dShape& shape, int64_t squeezed);
 
 template <typename T>
 void depthwise_conv2d_se_backward_sums(const ConvGradient<T>& gradient, const SeGate<accumulator_t<T>>& gate,

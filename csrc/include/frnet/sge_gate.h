@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "frnet/batch_norm.h"
 #include "frnet/depthwise_conv2d.h"
 #include "frnet/parallel.h"
 
@@ -52,6 +53,17 @@ void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* b
 template <typename T>
 size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
 
+// sge_gate(depthwise_conv2d_bn_act(...)), as frnet/depthwise_conv2d_bn_act.h has it.
+template <typename T>
+void depthwise_conv2d_bn_act_sge(const ConvInput<T>& input, const T* weight, const T* bias,
+                                 const BatchNorm<accumulator_t<T>>& norm, Activation activation,
+                                 const SgeGate<accumulator_t<T>>& gate, accumulator_t<T>* mean,
+                                 accumulator_t<T>* variance, T* y, const DepthwiseConv2dShape& shape, int64_t groups,
+                                 void* workspace, const Parallel& parallel);
+
+template <typename T>
+size_t depthwise_conv2d_bn_act_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
+
 // The gradient of depthwise_conv2d_sge in two steps, between which batch statistics put their terms; gradient.grad_y is
 // that of the gated y. First, from gradient less constant and linear: the gate's own, and sum_g and sum_gv [channels]
 // as of depthwise_conv2d_backward_sums.
@@ -94,6 +106,16 @@ void depthwise_conv2d_sge(const ConvInput<T>& input, const T* weight, const T* b
 
 template <typename T>
 size_t depthwise_conv2d_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
+
+template <typename T>
+void depthwise_conv2d_bn_act_sge(const ConvInput<T>& input, const T* weight, const T* bias,
+                                 const BatchNorm<accumulator_t<T>>& norm, Activation activation,
+                                 const SgeGate<accumulator_t<T>>& gate, accumulator_t<T>* mean,
+                                 accumulator_t<T>* variance, T* y, const DepthwiseConv2dShape& shape, int64_t groups,
+                                 void* workspace, void* stream);
+
+template <typename T>
+size_t depthwise_conv2d_bn_act_sge_workspace(const DepthwiseConv2dShape& shape, int64_t groups);
 
 template <typename T>
 void depthwise_conv2d_sge_backward_sums(const ConvGradient<T>& gradient, const SgeGate<accumulator_t<T>>& gate,

@@ -1,0 +1,28 @@
+// The workspace of a convolution with batch statistics where it goes pass by pass: the convolution for its statistics
+// and again for the result, its gradient for what the statistics add to it and again for itself.
+#pragma once
+
+#include <initializer_list>
+
+#include "frnet/batch_norm.h"
+#include "frnet/depthwise_conv2d.h"
+#include "math/workspace.h"
+
+namespace frnet {
+
+template <typename A>
+struct BatchNormInPasses {
+  A *scale, *shift, *sum_g, *sum_gv, *constant, *linear;  // [channels]
+  void* conv_workspace;
+  size_t bytes;
+
+  // conv_bytes: what the launchers of the convolution need.
+  BatchNormInPasses(void* workspace, const DepthwiseConv2dShape& s, size_t conv_bytes) {
+    math::Layouter layout(workspace);
+    for (A** values : {&scale, &shift, &sum_g, &sum_gv, &constant, &linear}) *values = layout.take<A>(s.channels);
+    conv_workspace = layout.take_bytes(conv_bytes);
+    bytes = layout.bytes();
+  }
+};
+
+}  // namespace frnet
