@@ -2,8 +2,6 @@
 // and again for the result, its gradient for what the statistics add to it and again for itself.
 #pragma once
 
-#include <initializer_list>
-
 #include "frnet/batch_norm.h"
 #include "frnet/depthwise_conv2d.h"
 #include "math/workspace.h"
@@ -17,9 +15,14 @@ struct BatchNormInPasses {
   size_t bytes;
 
   // conv_bytes: what the launchers of the convolution need.
-  BatchNormInPasses(void* workspace, const DepthwiseConv2dShape& s, size_t conv_bytes) {
+  FRNET_HD BatchNormInPasses(void* workspace, const DepthwiseConv2dShape& s, size_t conv_bytes) {
     math::Layouter layout(workspace);
-    for (A** values : {&scale, &shift, &sum_g, &sum_gv, &constant, &linear}) *values = layout.take<A>(s.channels);
+    scale = layout.take<A>(s.channels);
+    shift = layout.take<A>(s.channels);
+    sum_g = layout.take<A>(s.channels);
+    sum_gv = layout.take<A>(s.channels);
+    constant = layout.take<A>(s.channels);
+    linear = layout.take<A>(s.channels);
     conv_workspace = layout.take_bytes(conv_bytes);
     bytes = layout.bytes();
   }

@@ -14,7 +14,7 @@ struct GateInPasses {
   size_t bytes;
 
   // The last two arguments: what the two launchers of the gate and those of the convolution need.
-  GateInPasses(void* workspace, const DepthwiseConv2dShape& s, size_t gate_bytes, size_t conv_bytes) {
+  FRNET_HD GateInPasses(void* workspace, const DepthwiseConv2dShape& s, size_t gate_bytes, size_t conv_bytes) {
     math::Layouter layout(workspace);
     const int64_t results = s.batch * s.channels * s.out_height * s.out_width;
     u = layout.take<T>(results);
@@ -25,7 +25,7 @@ struct GateInPasses {
   }
 
   // The gradient of the convolution and its epilogue alone.
-  ConvGradient<T> behind(ConvGradient<T> gradient) const {
+  FRNET_HD ConvGradient<T> behind(ConvGradient<T> gradient) const {
     gradient.grad_y = grad_u;
     return gradient;
   }

@@ -20,7 +20,7 @@ inline int64_t forward_vectors(const Shape& s) { return s.out_height * s.out_wid
 template <typename A>
 bool keeps_columns(const Shape& s, const Tiling& tiling, int64_t vectors) {
   const Blocks blocks(s, kLanes<A>);
-  return tiling.count() == 1 && !blocks.across_images && blocks.per_image >= kFewestColumns &&
+  return s.batch > 0 && tiling.count() == 1 && !blocks.across_images && blocks.per_image >= kFewestColumns &&
          s.batch * vectors * kVectorBytes <= kColumnBytes;
 }
 

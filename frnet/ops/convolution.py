@@ -33,11 +33,16 @@ __all__ = [
 
 
 def convolution_options(op: str, stride: object, padding: object, dilation: object) -> tuple[int, ...]:
-    """Stride, padding and dilation as the six integers of the ops. A single integer is left to the op to judge."""
-    stride_h, stride_w = (stride, stride) if type(stride) is int else check_pair(op, "stride", stride, 1)
-    padding_h, padding_w = (padding, padding) if type(padding) is int else check_pair(op, "padding", padding, 0)
-    dilation_h, dilation_w = (dilation, dilation) if type(dilation) is int else check_pair(op, "dilation", dilation, 1)
-    return stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w
+    """Stride, padding and dilation as the six integers of the ops. Integers are left to the op to judge."""
+    return (*_pair(op, "stride", stride, 1), *_pair(op, "padding", padding, 0), *_pair(op, "dilation", dilation, 1))
+
+
+def _pair(op: str, name: str, value: object, least: int) -> tuple[int, int]:
+    if type(value) is int:
+        return value, value
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
+        return value
+    return check_pair(op, name, value, least)
 
 
 def accumulated(x: object, *parameters: object) -> list:

@@ -178,3 +178,9 @@ def test_bad_arguments_are_named(arguments, error, message):
     with pytest.raises(error, match=f"depthwise_conv2d_bn_act: .*{message}"):
         ops.depthwise_conv2d_bn_act(**({"x": X, "weight": W} | statistics | arguments))
     torch.testing.assert_close(statistics, STATISTICS)
+
+
+def test_an_empty_batch_of_many_channels_is_refused():
+    x, weight = torch.zeros(0, 96, 8, 8), torch.zeros(96, 1, 3, 3)
+    with pytest.raises(ValueError, match="more than one value per channel"):
+        ops.depthwise_conv2d_bn_act(x, weight, training=True)

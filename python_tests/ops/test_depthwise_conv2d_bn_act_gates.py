@@ -143,6 +143,23 @@ def test_as_two_ops_with_running_statistics(gate, dtype):
 
 
 @pytest.mark.parametrize("gate", GATES)
+def test_of_what_is_as_large_as_a_result_the_input_alone_is_kept(gate):
+    fused, _, parameters = GATES[gate]
+    x, weight = torch.randn(4, 8, 9, 7, requires_grad=True), torch.randn(8, 1, 3, 3, requires_grad=True)
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = fused(x, weight, padding=1, training=True, activation="relu6", **parameters)
+    y.sum().backward()
+    large = [tensor for tensor in kept if tensor.numel() >= y.numel()]
+    assert [tensor.data_ptr() for tensor in large] == [x.data_ptr()]
+
+
+@pytest.mark.parametrize("gate", GATES)
 def test_autocast(gate):
     fused, _, parameters = GATES[gate]
     x, weight = torch.randn(4, 8, 9, 7), torch.randn(8, 1, 3, 3, requires_grad=True)
