@@ -16,14 +16,33 @@ namespace frnet::cpu::FRNET_ISA {
 template <typename T, typename A = accumulator_t<T>>
 void pixel_products(const ChannelPlanes<const T>& x, const A* mean, const ChannelPlanes<const T>* z, A* to) {
   if (!x.channels_adjacent()) {
-    for_vectors<A>(x.pixels, [&](int64_t i, int64_t lanes, int) {
-      Vec<A> sum[2] = {};
+    constexpr int64_t kL = kLanes<A>;
+    const auto product = [&](int64_t c, int64_t i, int64_t lanes) {
+      const Vec<A> value = load_some(x.plane(c) + i, lanes);
+      return z == nullptr ? mean[c] * value : value * load_some(z->plane(c) + i, lanes);
+    };
+    // Four sums that do not wait for each other: of as many vectors of pixels, or of every fourth channel.
+    int64_t i = 0;
+    for (; i + 4 * kL <= x.pixels; i += 4 * kL) {
+      Vec<A> sum[4] = {};
       for (int64_t c = 0; c < x.channels; ++c) {
-        const Vec<A> value = load_some(x.plane(c) + i, lanes);
-        sum[c & 1] += z == nullptr ? mean[c] * value : value * load_some(z->plane(c) + i, lanes);
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; ++u) sum[u] += product(c, i + u * kL, kL);
       }
-      store_some(to + i, sum[0] + sum[1], lanes);
-    });
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; ++u) store(to + i + u * kL, sum[u]);
+    }
+    for (; i < x.pixels; i += kL) {
+      const int64_t lanes = min(kL, x.pixels - i);
+      Vec<A> sum[4] = {};
+      int64_t c = 0;
+      for (; c + 4 <= x.channels; c += 4) {
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; ++u) sum[u] += product(c + u, i, lanes);
+      }
+      for (; c < x.channels; ++c) sum[0] += product(c, i, lanes);
+      store_some(to + i, (sum[0] + sum[1]) + (sum[2] + sum[3]), lanes);
+    }
     return;
   }
   for (int64_t p = 0; p < x.pixels; ++p) {
