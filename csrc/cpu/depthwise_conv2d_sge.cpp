@@ -2,9 +2,8 @@
 //   thread : the groups of an image whose channels fill vectors and whose results stay in the second-level cache,
 //            convolved and then gated; where an image's groups are too large or too few for that, the convolution and
 //            the gate in turn over the whole tensor
-//   traffic: reads x once and writes y once. Backward reads x and grad_y twice and writes grad_x: first, group by
-//   group,
-//            for what the gate makes of a gradient, then for the gradients
+//   traffic: reads x once and writes y once. Backward reads x and grad_y twice and writes grad_x: first for what the
+//            gate makes of a gradient, group by group, then for the gradients
 
 #include <algorithm>
 
