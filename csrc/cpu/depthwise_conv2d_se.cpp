@@ -51,7 +51,7 @@ void add_plane_sums(Activation activation, const A* v, const A* grad, int64_t ve
 }
 
 // Images that the sums over planes are kept of at a time.
-int64_t images_per_turn(const Shape& s, const Blocks& blocks) { return blocks.across_images ? s.batch : 16; }
+int64_t images_per_turn(const Shape& s, const Blocks& blocks) { return blocks.across_images ? s.batch : 8; }
 
 // sums: [kPlaneSums, images, channels] of images [first, last).
 template <typename T, typename A = accumulator_t<T>>
