@@ -37,6 +37,10 @@ step configure 30 cmake -G Ninja -S . -B "$work/ctest" -DFRNET_BUILD_TESTS=ON -D
 tests=$(cd cuda_tests && ls test_*.cpp | sed 's/^test_//; s/\.cpp$//' | grep -v emulation)
 step build_cuda_tests 180 ninja -C "$work/ctest" $(printf 'device_%s ' $tests)
 step cuda_tests 60 ctest --test-dir "$work/ctest" -R device_ --output-on-failure
+step python_tests 90 "$python" -m pytest -q -m cuda python_tests
+step benchmarks 200 "$python" -m pytest -q bench --device cuda -p no:cacheprovider \
+  --benchmark-max-time 0.05 --benchmark-min-rounds 3 "--benchmark-json=$work/benchmarks.json"
+# Last: what the sanitizers do not get to in time is reported as failed, and costs no figure.
 for tool in memcheck racecheck; do
   for test in $tests; do
     # A sample of the cases: the sanitizer slows them down a hundredfold.
@@ -44,9 +48,6 @@ for tool in memcheck racecheck; do
       "$work/ctest/cuda_tests/device_$test"
   done
 done
-step python_tests 90 "$python" -m pytest -q -m cuda python_tests
-step benchmarks 200 "$python" -m pytest -q bench --device cuda -p no:cacheprovider \
-  --benchmark-max-time 0.05 --benchmark-min-rounds 3 "--benchmark-json=$work/benchmarks.json"
 
 "$python" - "$work" "$out/gpu.json" <<'EOF'
 import json, pathlib, subprocess, sys, torch

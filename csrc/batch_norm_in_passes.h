@@ -4,7 +4,7 @@
 
 #include "frnet/batch_norm.h"
 #include "frnet/depthwise_conv2d.h"
-#include "math/workspace.h"
+#include "workspace_layout.h"
 
 namespace frnet {
 
@@ -16,7 +16,7 @@ struct BatchNormInPasses {
 
   // conv_bytes: what the launchers of the convolution need.
   FRNET_HD BatchNormInPasses(void* workspace, const DepthwiseConv2dShape& s, size_t conv_bytes) {
-    math::Layouter layout(workspace);
+    WorkspaceLayout layout(workspace);
     scale = layout.take<A>(s.channels);
     shift = layout.take<A>(s.channels);
     sum_g = layout.take<A>(s.channels);

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "frnet/depthwise_conv2d.h"
-#include "math/workspace.h"
+#include "workspace_layout.h"
 
 namespace frnet {
 
@@ -15,7 +15,7 @@ struct GateInPasses {
 
   // The last two arguments: what the two launchers of the gate and those of the convolution need.
   FRNET_HD GateInPasses(void* workspace, const DepthwiseConv2dShape& s, size_t gate_bytes, size_t conv_bytes) {
-    math::Layouter layout(workspace);
+    WorkspaceLayout layout(workspace);
     const int64_t results = s.batch * s.channels * s.out_height * s.out_width;
     u = layout.take<T>(results);
     grad_u = layout.take<T>(results);

@@ -136,7 +136,6 @@ template <typename A>
 void form_gradient(Activation activation, A* grad, const A* v, int64_t vectors, const LaneEpilogue<A>& lanes,
                    Vec<A>* sums) {
   constexpr int64_t kL = kLanes<A>;
-  constexpr int64_t kStretch = 64;  // no sum grows long in the accumulation type
   for (int64_t begin = 0; begin < vectors; begin += kStretch) {
     const int64_t end = min(begin + kStretch, vectors);
     Vec<A> sum_v = {}, sum_g = {}, sum_gv = {};

@@ -1,6 +1,6 @@
 // Depthwise convolution with batch statistics on the CPU.
-//   thread : the planes of one block of channels over the whole batch, where those stay in the second-level cache from
-//            the pass that takes the statistics to the one that uses them; else both passes over the whole tensor
+//   thread : the planes of one block of channels over the whole batch, where those stay in a cache from the pass that
+//            takes the statistics to the one that uses them; else both passes over the whole tensor
 //   traffic: reads x once and writes y once, backward reads x and grad_y once and writes grad_x; in passes, reads twice
 
 #include "cpu/depthwise_conv2d_bn_act.h"

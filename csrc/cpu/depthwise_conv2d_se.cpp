@@ -15,6 +15,7 @@
 #include "cpu/se_gate.h"
 #include "cpu/se_image.h"
 #include "gate_in_passes.h"
+#include "workspace_layout.h"
 
 namespace frnet::cpu::FRNET_ISA {
 
@@ -28,7 +29,6 @@ template <typename A>
 void add_plane_sums(Activation activation, const A* v, const A* grad, int64_t vectors, const LaneEpilogue<A>& lanes,
                     Vec<A>* sums) {
   constexpr int64_t kL = kLanes<A>;
-  constexpr int64_t kStretch = 64;  // no sum grows long in the accumulation type
   math::with_activation(activation, [&](auto constant) {
     constexpr Activation kActivation = decltype(constant)::value;
     for (int64_t begin = 0; begin < vectors; begin += kStretch) {
@@ -97,7 +97,7 @@ struct BackwardRoom {
   size_t bytes;
 
   BackwardRoom(void* workspace, const Shape& s, const SeGateShape& gated) {
-    math::Layouter layout(workspace);
+    WorkspaceLayout layout(workspace);
     excitations = layout.take<A>(Excitation<A>::values(gated));
     channel_sums = layout.take<double>(2 * s.channels);
     const int64_t images = min(s.batch, images_per_turn(s, Blocks(s, kLanes<A>)));

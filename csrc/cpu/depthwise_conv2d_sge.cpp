@@ -17,6 +17,7 @@
 #include "cpu/sge_gate.h"
 #include "cpu/sge_image.h"
 #include "gate_in_passes.h"
+#include "workspace_layout.h"
 
 namespace frnet::cpu::FRNET_ISA {
 
@@ -53,7 +54,7 @@ struct BackwardRoom {
   size_t bytes;
 
   BackwardRoom(void* workspace, const Shape& s, const SgeGateShape& gated) {
-    math::Layouter layout(workspace);
+    WorkspaceLayout layout(workspace);
     const int64_t maps = s.batch * gated.groups * gated.pixels, planes = s.batch * s.channels;
     gate = layout.take<A>(maps);
     grad_t = layout.take<A>(maps);

@@ -245,11 +245,12 @@ void convolve_block(const ConvInput<T>& input, const accumulator_t<T>* weight, c
   }
 }
 
-// The sum of value(i) over vectors [0, count): in stretches, so that no sum grows long in the accumulation type, and in
-// four sums that do not wait for each other.
+// Vectors that are added up in one go: no sum grows long in the accumulation type.
+inline constexpr int64_t kStretch = 64;
+
+// The sum of value(i) over vectors [0, count): in stretches, and in four sums that do not wait for each other.
 template <typename A, typename F>
 FRNET_HD Vec<A> sum_in_stretches(int64_t count, const F& value) {
-  constexpr int64_t kStretch = 64;
   Vec<A> total = {};
   for (int64_t begin = 0; begin < count; begin += kStretch) {
     const int64_t end = min(begin + kStretch, count);

@@ -19,7 +19,7 @@ struct GateGradient {
   int64_t groups = 1;
 };
 
-// The gate over the planes of one block.
+// The gate over the planes of one block. Where there is none, nothing is set.
 template <typename A>
 class LaneGate {
  public:
@@ -64,11 +64,11 @@ class LaneGate {
 
  private:
   const GateGradient<A>& gate_;
-  Vec<A> factor_ = {}, slope_ = {}, offset_ = {};
+  Vec<A> factor_, slope_, offset_;
   // Lanes of one group share its maps: in_map_[m] has the lanes from the m-th group on.
   int maps_ = 0;
-  int64_t map_[kLanes<A>] = {};
-  typename VecOf<A>::index in_map_[kLanes<A>] = {};
+  int64_t map_[kLanes<A>];
+  typename VecOf<A>::index in_map_[kLanes<A>];
 };
 
 // Whether the convolution and its gradients go tile by tile: else its whole result has to be kept, and a gate is an op

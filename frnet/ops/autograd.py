@@ -19,7 +19,7 @@ def register_gradient(op: str, backward: Callable, setup_context: Callable) -> N
     as for ``torch.library.register_autograd``.
 
     That one goes through the op's whole schema, argument by argument, at every call, for defaults and lists of tensors
-    that these ops do not have: as long as a small convolution takes.
+    that these ops do not have.
     """
     overload = getattr(torch.ops.frnet, op).default
 

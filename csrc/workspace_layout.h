@@ -7,11 +7,10 @@
 #include "math/host_device.h"
 
 namespace frnet {
-namespace math {
 
-class Layouter {
+class WorkspaceLayout {
  public:
-  FRNET_HD explicit Layouter(void* workspace) : base_(static_cast<unsigned char*>(workspace)) {}
+  FRNET_HD explicit WorkspaceLayout(void* workspace) : base_(static_cast<unsigned char*>(workspace)) {}
 
   // The next `count` values, on a boundary of 256 bytes as far as the workspace is; no place where the workspace is
   // null.
@@ -30,5 +29,4 @@ class Layouter {
   size_t bytes_ = 0;
 };
 
-}  // namespace math
 }  // namespace frnet
