@@ -62,11 +62,33 @@ def memory_section(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(paths: list[str]) -> None:
-    sections = [
-        memory_section(path) if "rows" in json.loads(path.read_text()) else section(path) for path in map(Path, paths)
+def scaling_section(path: Path) -> str:
+    run = json.loads(path.read_text())
+    lines = [
+        f"\n## wpdc_wing by vertices and batch: {run['threads']} threads, torch {run['torch']}\n",
+        "Forward and backward (`bench/losses_scaling.py`).\n",
+        "| batch | vertices | frnet, ms | ns per vertex of a sample |",
+        "|---|---|---|---|",
     ]
-    page = HEADER + "".join(sections)
+    for row in run["by_vertices"] + run["by_batch"]:
+        each = row["seconds"] * 1e9 / (row["batch"] * row["vertices"])
+        lines.append(f"| {row['batch']} | {row['vertices']} | {row['seconds'] * 1e3:.2f} | {each:.1f} |")
+    lines += ["", "| batch | vertices | frnet, MiB | eager, MiB | frnet / eager |", "|---|---|---|---|---|"]
+    for row in run["memory"]:
+        ours, eager = (f"{row[name] / 2**20:.1f}" for name in ("frnet", "eager"))
+        lines.append(f"| {row['batch']} | {row['vertices']} | {ours} | {eager} | {row['ratio']:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+# What a saved run has in it tells who wrote it.
+SECTIONS = {"rows": memory_section, "by_vertices": scaling_section, "benchmarks": section}
+
+
+def main(paths: list[str]) -> None:
+    page = HEADER
+    for path in map(Path, paths):
+        run = json.loads(path.read_text())
+        page += next(write for key, write in SECTIONS.items() if key in run)(path)
     Path(__file__).parents[1].joinpath("docs", "benchmarks.md").write_text(page)
 
 

@@ -1,5 +1,5 @@
-// The host emulation itself: that barriers, shuffles and shared memory behave, that the mistakes it is there
-// to catch are caught, and that the 16-bit conversions, which every other test relies on, are right.
+// The host emulation itself: that barriers, shuffles, shared memory and matrix units behave, that the mistakes it is
+// there to catch are caught, and that the 16-bit conversions, which every other test relies on, are right.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,6 +12,7 @@
 
 #include "check.h"
 #include "cuda/launch.cuh"
+#include "cuda/mma.cuh"
 #include "cuda/reduce.cuh"
 #include "device_buffer.h"
 
@@ -33,6 +34,77 @@ __global__ void shuffles_kernel(int* out) {
   to[6 * blockDim.x] = __shfl_up_sync(all, value, 2, 16);
   to[7 * blockDim.x] = frnet::cuda::warp_sum<32>(value);
   to[8 * blockDim.x] = frnet::cuda::warp_sum<4>(value);
+}
+
+// out[count][t]: what warp_reduce_scatter gives for 2 and 16 values, value i of a thread being 1000 * i + its index.
+__global__ void reduce_scatter_kernel(int* out) {
+  const int t = static_cast<int>(threadIdx.x);
+  int values[16];
+  for (int i = 0; i < 16; ++i) values[i] = 1000 * i + t;
+  const int two[2] = {values[0], values[1]};
+  out[t] = frnet::cuda::warp_reduce_scatter(two);
+  out[blockDim.x + t] = frnet::cuda::warp_reduce_scatter(values);
+}
+
+// Where element i of a lane's operand stands, as the PTX ISA puts it for mma.m16n8k8 (one tf32 in a register) and
+// m16n8k16 (two bfloat16).
+struct Place {
+  int row;
+  int column;
+};
+Place place_in_a(int per_word, int lane, int i) {
+  const int group = lane / 4, in_group = lane % 4;
+  if (per_word == 1) return {i % 2 == 0 ? group : group + 8, i < 2 ? in_group : in_group + 4};
+  return {i < 2 || (i >= 4 && i < 6) ? group : group + 8, in_group * 2 + (i & 1) + (i >= 4 ? 8 : 0)};
+}
+Place place_in_b(int per_word, int lane, int i) {
+  const int group = lane / 4, in_group = lane % 4;
+  if (per_word == 1) return {i == 0 ? in_group : in_group + 4, group};
+  return {in_group * 2 + (i & 1) + (i >= 2 ? 8 : 0), group};
+}
+Place place_in_d(int lane, int i) { return {i < 2 ? lane / 4 : lane / 4 + 8, lane % 4 * 2 + (i & 1)}; }
+
+// d[16, 8] += a[16, depth] * b[depth, 8].
+template <typename Format>
+__global__ void product_kernel(const float* a, const float* b, float* d) {
+  constexpr int kPerWord = Format::kPerWord;
+  const int lane = static_cast<int>(threadIdx.x);
+  uint32_t words_a[4], words_b[2];
+  for (int r = 0; r < 4; ++r) {
+    words_a[r] = Format::pack([&](int i) {
+      const Place at = place_in_a(kPerWord, lane, r * kPerWord + i);
+      return a[at.row * 8 * kPerWord + at.column];
+    });
+  }
+  for (int r = 0; r < 2; ++r) {
+    words_b[r] = Format::pack([&](int i) {
+      const Place at = place_in_b(kPerWord, lane, r * kPerWord + i);
+      return b[at.row * 8 + at.column];
+    });
+  }
+  float sums[4];
+  for (int i = 0; i < 4; ++i) sums[i] = d[place_in_d(lane, i).row * 8 + place_in_d(lane, i).column];
+  Format::multiply_add(sums, words_a, words_b);
+  for (int i = 0; i < 4; ++i) d[place_in_d(lane, i).row * 8 + place_in_d(lane, i).column] = sums[i];
+}
+
+// Four matrices of eight rows of 16 bytes, one after the other in `from` as 2-byte values: out[m][lane] what each lane
+// gets of them, and in the second half transposed.
+__global__ void load_matrices_kernel(const uint16_t* from, uint32_t* out) {
+  auto* const shared = shared_memory<uint32_t>();
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int i = lane; i < 4 * 8 * 4; i += 32) shared[i] = from[2 * i] | static_cast<uint32_t>(from[2 * i + 1]) << 16;
+  __syncthreads();
+  uint32_t r[2][4];
+  frnet::cuda::load_matrices(shared + 4 * lane, r[0]);
+  frnet::cuda::load_matrices_transposed(shared + 4 * lane, r[1]);
+  for (int i = 0; i < 8; ++i) out[i * 32 + lane] = r[i / 4][i % 4];
+}
+
+__global__ void half_warp_product_kernel() {
+  float d[4] = {};
+  const uint32_t a[4] = {}, b[2] = {};
+  frnet::cuda::Tf32::multiply_add(d, a, b);
 }
 
 // Half a warp shuffles among itself, the other half does not take part.
@@ -152,6 +224,59 @@ void check_shuffles() {
   launch(kernels::partial_mask_kernel, dim3(1), dim3(32), 0, nullptr, half.data());
   const std::vector<int> half_got = half.download();
   for (int t = 0; t < 16; ++t) require(half_got[t] == (t ^ 1), "partial mask");
+}
+
+void check_reduce_scatter() {
+  DeviceBuffer<int> out(2 * 64);
+  launch(kernels::reduce_scatter_kernel, dim3(1), dim3(64), 0, nullptr, out.data());
+  const std::vector<int> got = out.download();
+  for (int t = 0; t < 64; ++t) {
+    const int lanes = 32 * (t / 32 * 32) + 31 * 16;
+    require(got[t] == 32 * 1000 * (t % 32 / 16) + lanes, "two values, thread " + std::to_string(t));
+    require(got[64 + t] == 32 * 1000 * (t % 32 / 2) + lanes, "sixteen values, thread " + std::to_string(t));
+  }
+}
+
+// The value that a format keeps of one.
+template <typename Format>
+double kept(float value) {
+  return Format::value(Format::pack([&](int) { return value; }), 0);
+}
+
+// Against the plain product of the kept values: of float sums of 8 or 16 terms less than 1.
+template <typename Format>
+void check_product() {
+  constexpr int kDepth = 8 * Format::kPerWord;
+  const auto a = test::random_values<float>(16 * kDepth, 1), b = test::random_values<float>(8 * kDepth, 2);
+  const auto before = test::random_values<float>(16 * 8, 3);
+  DeviceBuffer<float> d_a(a), d_b(b), d_d(before);
+  launch(kernels::product_kernel<Format>, dim3(1), dim3(32), 0, nullptr, d_a.data(), d_b.data(), d_d.data());
+  const std::vector<float> got = d_d.download();
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 8; ++column) {
+      double want = before[row * 8 + column];
+      for (int k = 0; k < kDepth; ++k) want += kept<Format>(a[row * kDepth + k]) * kept<Format>(b[k * 8 + column]);
+      require(std::fabs(got[row * 8 + column] - want) < 2e-6,
+              "at " + std::to_string(row) + ", " + std::to_string(column));
+    }
+  }
+}
+
+void check_load_matrices() {
+  std::vector<uint16_t> values(4 * 8 * 8);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint16_t>(i);
+  DeviceBuffer<uint16_t> from(values);
+  DeviceBuffer<uint32_t> out(8 * 32);
+  launch(kernels::load_matrices_kernel, dim3(1), dim3(32), 512, nullptr, from.data(), out.data());
+  const std::vector<uint32_t> got = out.download();
+  for (uint32_t m = 0; m < 4; ++m) {
+    for (uint32_t lane = 0; lane < 32; ++lane) {
+      const uint32_t row = lane / 4, pair = 2 * (lane % 4);
+      const auto value = [&](uint32_t r, uint32_t c) { return 64 * m + 8 * r + c; };
+      require(got[m * 32 + lane] == (value(row, pair) | value(row, pair + 1) << 16), "as they are");
+      require(got[(4 + m) * 32 + lane] == (value(pair, row) | value(pair + 1, row) << 16), "transposed");
+    }
+  }
 }
 
 bool reverse_is_right(bool with_barrier) {
@@ -276,6 +401,41 @@ void check_conversions(int mantissa_bits, int bias) {
   check_narrow(-0.0f);
 }
 
+// 10 stored bits of mantissa, ties away from zero.
+void check_tf32(float value) {
+  const double got = kept<frnet::cuda::Tf32>(value);
+  double want = value;
+  if (std::isfinite(value) && value != 0) {
+    const double quantum = std::ldexp(1.0, std::max(std::ilogb(value), -126) - 10);
+    want = static_cast<float>(std::round(value / quantum) * quantum);
+  }
+  char message[100];
+  std::snprintf(message, sizeof message, "%a becomes %a, want %a", static_cast<double>(value), got, want);
+  require(same(got, want), message);
+}
+
+void check_tf32_rounding() {
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::mt19937 random(1);
+  for (int i = 0; i < 100000; ++i) {
+    const auto bits = static_cast<uint32_t>(random());
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    check_tf32(value);
+    if (!std::isfinite(value)) continue;
+    const uint32_t middle_bits = (bits & ~0x1fffu) | 0x1000u;
+    float middle;
+    std::memcpy(&middle, &middle_bits, sizeof middle);
+    check_tf32(middle);
+    check_tf32(std::nextafter(middle, 0.0f));
+    check_tf32(std::nextafter(middle, middle > 0 ? infinity : -infinity));
+  }
+  for (const float value : {0.0f, -0.0f, infinity, -infinity, std::numeric_limits<float>::max(),
+                            std::numeric_limits<float>::denorm_min(), std::nanf("")}) {
+    check_tf32(value);
+  }
+}
+
 // ------------------------------------------------------------------------------------ AddressSanitizer twins
 
 // What these do wrong must end the process, so each runs in one of its own.
@@ -308,6 +468,10 @@ int main(int argc, char** argv) {
     test::set_seed(seed);
     const std::string name = " with seed " + std::to_string(seed);
     test::run("shuffles" + name, check_shuffles);
+    test::run("sums of several values" + name, check_reduce_scatter);
+    test::run("a product of tf32" + name, check_product<frnet::cuda::Tf32>);
+    test::run("a product of bfloat16" + name, check_product<frnet::cuda::Bfloat16>);
+    test::run("loads of matrices" + name, check_load_matrices);
     test::run("barriers" + name, [] { require(reverse_is_right(true), "wrong values"); });
     test::run("a missing barrier shows" + name, [] { require(!reverse_is_right(false), "it does not"); });
     test::run("indices" + name, check_indices);
@@ -341,6 +505,10 @@ int main(int argc, char** argv) {
   test::run("a shuffle that reads an absent lane", [] {
     require_error([] { launch(kernels::read_absent_lane_kernel, dim3(1), dim3(32), 0, nullptr); }, {"reads lane 20"});
   });
+  test::run("a product by half a warp", [] {
+    require_error([] { launch(kernels::half_warp_product_kernel, dim3(1), dim3(16), 0, nullptr); },
+                  {"half_warp_product_kernel", "not full"});
+  });
   test::run("a misaligned access names its thread", [] {
     DeviceBuffer<float> from(8);
     require_error([&] { launch(kernels::misaligned_kernel, dim3(3), dim3(4), 0, nullptr, from.data()); },
@@ -359,6 +527,7 @@ int main(int argc, char** argv) {
 
   test::run("float16 conversions", [] { check_conversions<float16>(10, 15); });
   test::run("bfloat16 conversions", [] { check_conversions<bfloat16>(7, 127); });
+  test::run("rounding to tf32", check_tf32_rounding);
 
 #if defined(__SANITIZE_ADDRESS__)
   for (const char* what : {"read", "write", "shared"}) {

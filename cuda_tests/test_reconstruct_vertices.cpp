@@ -6,22 +6,24 @@
 #include "check.h"
 #include "device_buffer.h"
 #include "frnet/reconstruct_vertices.h"
+#include "vertex_choice.h"
 
 namespace {
 
-using frnet::ReconstructVerticesShape;
+using frnet::MorphableShape;
 using test::DeviceBuffer;
 using test::Expected;
 
 template <typename T>
-void check_shape(const ReconstructVerticesShape& shape, size_t offset) {
+void check_shape(const MorphableShape& shape, int64_t selected, size_t offset) {
   const auto batch = static_cast<size_t>(shape.batch);
-  const auto vertices = static_cast<size_t>(shape.vertices);
+  const std::vector<int64_t> indices = test::some_vertices(selected, shape.vertices);
+  const auto vertices = static_cast<size_t>(selected ? selected : shape.vertices);
   const auto coefficients = static_cast<size_t>(shape.coefficients);
   const size_t size = 12 + coefficients;
   const auto params = test::random_values<T>(batch * size, 1);
-  const auto mean = test::random_values<T>(3 * vertices, 2);
-  const auto basis = test::random_values<T>(3 * vertices * coefficients, 3);
+  const auto mean = test::random_values<T>(3 * static_cast<size_t>(shape.vertices), 2);
+  const auto basis = test::random_values<T>(3 * static_cast<size_t>(shape.vertices) * coefficients, 3);
   const auto grad = test::random_values<T>(3 * batch * vertices, 4);
 
   std::vector<Expected> want(3 * batch * vertices), grad_want(batch * size);
@@ -29,11 +31,12 @@ void check_shape(const ReconstructVerticesShape& shape, size_t offset) {
     const T* pose = params.data() + b * size;
     Expected* grad_params = grad_want.data() + b * size;
     for (size_t n = 0; n < vertices; ++n) {
+      const size_t vertex = selected ? static_cast<size_t>(indices[n]) : n;
       Expected s[3];
       for (size_t j = 0; j < 3; ++j) {
-        s[j].add(mean[3 * n + j]);
+        s[j].add(mean[3 * vertex + j]);
         for (size_t k = 0; k < coefficients; ++k) {
-          s[j].add(static_cast<double>(basis[(3 * n + j) * coefficients + k]) * pose[12 + k]);
+          s[j].add(static_cast<double>(basis[(3 * vertex + j) * coefficients + k]) * pose[12 + k]);
         }
       }
       for (size_t i = 0; i < 3; ++i) {
@@ -48,7 +51,7 @@ void check_shape(const ReconstructVerticesShape& shape, size_t offset) {
           grad_params[4 * i + j].value += g * s[j].value;
           grad_params[4 * i + j].magnitude += std::fabs(g) * s[j].magnitude;
           for (size_t k = 0; k < coefficients; ++k) {
-            grad_params[12 + k].add(g * r * static_cast<double>(basis[(3 * n + j) * coefficients + k]));
+            grad_params[12 + k].add(g * r * static_cast<double>(basis[(3 * vertex + j) * coefficients + k]));
           }
         }
       }
@@ -60,10 +63,12 @@ void check_shape(const ReconstructVerticesShape& shape, size_t offset) {
     test::set_seed(seed);
     DeviceBuffer<T> d_params(params, offset), d_mean(mean, offset), d_basis(basis, offset), d_grad(grad, offset);
     DeviceBuffer<T> d_out(want.size(), offset), d_grad_params(params.size(), offset);
-    DeviceBuffer<unsigned char> workspace(launchers::reconstruct_vertices_backward_workspace<T>(shape));
-    launchers::reconstruct_vertices(d_params.data(), d_mean.data(), d_basis.data(), d_out.data(), shape,
+    DeviceBuffer<int64_t> d_indices(indices);
+    const frnet::VertexSet set{selected ? d_indices.data() : nullptr, static_cast<int64_t>(vertices)};
+    DeviceBuffer<unsigned char> workspace(launchers::reconstruct_vertices_backward_workspace<T>(set, shape));
+    launchers::reconstruct_vertices(d_params.data(), d_mean.data(), d_basis.data(), set, d_out.data(), shape,
                                     test::kExecution);
-    launchers::reconstruct_vertices_backward(d_grad.data(), d_params.data(), d_mean.data(), d_basis.data(),
+    launchers::reconstruct_vertices_backward(d_grad.data(), d_params.data(), d_mean.data(), d_basis.data(), set,
                                              d_grad_params.data(), shape, workspace.data(), test::kExecution);
     std::vector<T> got = d_out.download();
     std::vector<T> grad_got = d_grad_params.download();
@@ -79,13 +84,13 @@ void check_shape(const ReconstructVerticesShape& shape, size_t offset) {
   }
 }
 
-void check_all(int64_t batch, int64_t vertices, int64_t coefficients, size_t offset = 0) {
-  const ReconstructVerticesShape shape{batch, vertices, coefficients};
+void check_all(int64_t batch, int64_t vertices, int64_t coefficients, size_t offset = 0, int64_t selected = 0) {
+  const MorphableShape shape{batch, vertices, coefficients};
   char name[100];
-  std::snprintf(name, sizeof name, "batch %d, vertices %d, coefficients %d%s", int(batch), int(vertices),
-                int(coefficients), offset ? ", misaligned " : " ");
-  test::run(std::string("float ") + name, [&] { check_shape<float>(shape, offset); });
-  test::run(std::string("double ") + name, [&] { check_shape<double>(shape, offset); });
+  std::snprintf(name, sizeof name, "batch %d, vertices %d of %d, coefficients %d%s", int(batch), int(selected),
+                int(vertices), int(coefficients), offset ? ", misaligned " : " ");
+  test::run(std::string("float ") + name, [&] { check_shape<float>(shape, selected, offset); });
+  test::run(std::string("double ") + name, [&] { check_shape<double>(shape, selected, offset); });
 }
 
 }  // namespace
@@ -110,6 +115,11 @@ int main() {
   check_all(10, 701, 50);
   check_all(5, 33, 50, 1);
   check_all(12, 33, 40, 1);
+  for (const int64_t selected : {1, 31, 68, 90}) {
+    check_all(1, 70, 50, 0, selected);
+    check_all(11, 70, 50, 0, selected);
+    check_all(3, 70, 70, 0, selected);
+  }
   check_all(0, 10, 50);
   check_all(3, 0, 50);
   check_all(2, 0, 0);

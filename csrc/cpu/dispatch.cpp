@@ -8,6 +8,8 @@
 #include "cpu/reconstruct_vertices.h"
 #include "cpu/se_gate.h"
 #include "cpu/sge_gate.h"
+#include "cpu/vdc.h"
+#include "cpu/wpdc_wing.h"
 
 #if defined(FRNET_X86_ISAS)
 #define FRNET_DISPATCH(call) \
@@ -240,22 +242,56 @@ size_t depthwise_conv2d_sge_backward_workspace(const DepthwiseConv2dShape& shape
 }
 
 template <typename T>
-void reconstruct_vertices(const T* params, const T* mean, const T* basis, T* vertices_out,
-                          const ReconstructVerticesShape& shape, const Parallel& parallel) {
-  FRNET_DISPATCH(reconstruct_vertices(params, mean, basis, vertices_out, shape, parallel));
+void reconstruct_vertices(const T* params, const T* mean, const T* basis, const VertexSet& set, T* vertices_out,
+                          const MorphableShape& shape, const Parallel& parallel) {
+  FRNET_DISPATCH(reconstruct_vertices(params, mean, basis, set, vertices_out, shape, parallel));
 }
 
 template <typename T>
-size_t reconstruct_vertices_backward_workspace(const ReconstructVerticesShape& shape) {
-  FRNET_DISPATCH(reconstruct_vertices_backward_workspace<T>(shape));
+size_t reconstruct_vertices_backward_workspace(const VertexSet& set, const MorphableShape& shape) {
+  FRNET_DISPATCH(reconstruct_vertices_backward_workspace<T>(set, shape));
 }
 
 template <typename T>
 void reconstruct_vertices_backward(const T* grad_vertices, const T* params, const T* mean, const T* basis,
-                                   T* grad_params, const ReconstructVerticesShape& shape, void* workspace,
+                                   const VertexSet& set, T* grad_params, const MorphableShape& shape, void* workspace,
                                    const Parallel& parallel) {
   FRNET_DISPATCH(
-      reconstruct_vertices_backward(grad_vertices, params, mean, basis, grad_params, shape, workspace, parallel));
+      reconstruct_vertices_backward(grad_vertices, params, mean, basis, set, grad_params, shape, workspace, parallel));
+}
+
+template <typename T>
+void vdc(const FacePair<T>& faces, const VertexComparison<T>& comparison, T* vdc, T* slope, const MorphableShape& shape,
+         void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(vdc<T>(faces, comparison, vdc, slope, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t vdc_workspace(const VertexComparison<T>& comparison, bool slope, const MorphableShape& shape) {
+  FRNET_DISPATCH(vdc_workspace<T>(comparison, slope, shape));
+}
+
+template <typename T>
+void wpdc_wing(const FacePair<T>& faces, const Wpdc& wpdc, const Wing<T>& wing, const VertexComparison<T>& comparison,
+               const WpdcWingOutput<T>& output, const MorphableShape& shape, void* workspace,
+               const Parallel& parallel) {
+  FRNET_DISPATCH(wpdc_wing<T>(faces, wpdc, wing, comparison, output, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t wpdc_wing_workspace(const Wpdc& wpdc, const VertexComparison<T>& comparison, const MorphableShape& shape) {
+  FRNET_DISPATCH(wpdc_wing_workspace<T>(wpdc, comparison, shape));
+}
+
+template <typename T>
+void wpdc_weights(const FacePair<T>& faces, const Wpdc& wpdc, T* weights, const MorphableShape& shape, void* workspace,
+                  const Parallel& parallel) {
+  FRNET_DISPATCH(wpdc_weights<T>(faces, wpdc, weights, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t wpdc_weights_workspace(const Wpdc& wpdc, const MorphableShape& shape) {
+  FRNET_DISPATCH(wpdc_weights_workspace<T>(wpdc, shape));
 }
 
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float)
@@ -288,5 +324,9 @@ FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(float16)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D_SGE(bfloat16)
 FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(float)
 FRNET_INSTANTIATE_RECONSTRUCT_VERTICES(double)
+FRNET_INSTANTIATE_VDC(float)
+FRNET_INSTANTIATE_VDC(double)
+FRNET_INSTANTIATE_WPDC_WING(float)
+FRNET_INSTANTIATE_WPDC_WING(double)
 
 }  // namespace frnet::cpu

@@ -167,6 +167,37 @@ struct VecExp {
   }
 };
 
+// ln(1 + v) for finite v >= 0, within 2 units in the last place however small v is.
+struct VecLog1p {
+  FRNET_HD Vec<float> operator()(Vec<float> v) const { return log1p<float, 23, 4>(v, 0.693145752f, 1.42860677e-6f); }
+  FRNET_HD Vec<double> operator()(Vec<double> v) const {
+    return log1p<double, 52, 10>(v, 0.693145751953125, 1.4286068203094172e-6);
+  }
+
+ private:
+  // With 1 + v = 2^n m and m in [1 / sqrt 2, sqrt 2): n ln 2 + 2 artanh((m - 1) / (m + 1)), the series of artanh cut
+  // behind kTerms. What rounding took from 1 + v is given back to m. The two parts of ln 2 add up to it.
+  template <typename A, int kMantissa, int kTerms>
+  static FRNET_HD Vec<A> log1p(Vec<A> v, A ln2, A ln2_rest) {
+    using Bits = typename VecOf<A>::index;
+    using Word = std::remove_reference_t<decltype(std::declval<Bits&>()[0])>;
+    constexpr Word kBias = sizeof(A) == 4 ? 127 : 1023;
+    constexpr Word kHalfRoot = sizeof(A) == 4 ? Word(0x3f3504f3) : Word(0x3fe6a09e667f3bcdll);  // 1 / sqrt 2
+    const Vec<A> u = v + A(1);
+    const Vec<A> lost = v - (u - A(1));
+    const Bits above = reinterpret_cast<Bits>(u) - kHalfRoot;
+    const Bits exponent = above >> kMantissa;
+    const Bits mantissa = (above & ((Word(1) << kMantissa) - 1)) + kHalfRoot;
+    const Vec<A> scale = reinterpret_cast<Vec<A>>((kBias - exponent) << kMantissa);  // 2^-n
+    const Vec<A> f = (reinterpret_cast<Vec<A>>(mantissa) - A(1)) + lost * scale;
+    const Vec<A> s = f / (f + A(2)), s2 = s * s;
+    Vec<A> sum = {};
+    for (int k = kTerms; k >= 1; --k) sum = (sum + A(1) / A(2 * k + 1)) * s2;
+    const Vec<A> n = __builtin_convertvector(exponent, Vec<A>);
+    return n * ln2 + (A(2) * (s + s * sum) + n * ln2_rest);
+  }
+};
+
 // A shuffle known when compiling: lane i takes lane Pattern::lane(i) of a and b side by side.
 template <typename A, typename Pattern>
 struct ShuffleTable {

@@ -34,6 +34,11 @@ inline void check_launch(cudaError_t status, const void* kernel) {
 }
 #endif
 
+inline dim3 grid_of_blocks(int64_t blocks, const char* op) {
+  if (blocks > 0x7fffffff) throw std::invalid_argument(std::string(op) + ": more work than one launch can name");
+  return dim3(static_cast<unsigned>(blocks));
+}
+
 // stream is a cudaStream_t. The grid must not be empty. Throws std::runtime_error where the launch fails.
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, void* stream,

@@ -21,6 +21,26 @@ __device__ __forceinline__ A warp_sum(A value) {
   return value;
 }
 
+// The sums over the warp's lanes of kCount values (a power of two up to 32): lanes slot * 32/kCount and following get
+// that of values[slot]. Every lane of the warp must call it. It takes little more than kCount shuffles, where warp_sum
+// takes five for each value.
+template <int kWidth = 32, int kCount, typename A>
+__device__ __forceinline__ A warp_reduce_scatter(const A (&values)[kCount]) {
+  if constexpr (kCount == 1) {
+    return warp_sum<kWidth>(values[0]);
+  } else {
+    const bool upper = (threadIdx.x & kWidth / 2) != 0;
+    A half[kCount / 2];
+#pragma unroll
+    for (int i = 0; i < kCount / 2; ++i) {
+      const A kept = upper ? values[i + kCount / 2] : values[i];
+      const A given = upper ? values[i] : values[i + kCount / 2];
+      half[i] = kept + __shfl_xor_sync(0xffffffffu, given, kWidth / 2);
+    }
+    return warp_reduce_scatter<kWidth / 2>(half);
+  }
+}
+
 // ------------------------------------------------------------------------------- partial results of a block
 
 // Two kinds of partial result, each of kWidth adjacent channels: a default-constructed one is of nothing, merge() adds

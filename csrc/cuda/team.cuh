@@ -6,8 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
 #include "cuda/depthwise_tile.cuh"
 #include "cuda/launch.cuh"
@@ -51,11 +49,6 @@ inline SharedBudget shared_budget() {
 template <typename A>
 constexpr size_t shared_bytes_of(int64_t count) {
   return (static_cast<size_t>(count) * sizeof(A) + 15) / 16 * 16;
-}
-
-inline dim3 grid_of_blocks(int64_t blocks, const char* op) {
-  if (blocks > 0x7fffffff) throw std::invalid_argument(std::string(op) + ": more work than one launch can name");
-  return dim3(static_cast<unsigned>(blocks));
 }
 
 // ----------------------------------------------------------------------------------------------------- sums

@@ -24,6 +24,17 @@ FRNET_HD void pose_transform(const P* pose, const V* s, V* v) {
   }
 }
 
+// The difference of two placed points, P (s + s_change) + p minus Q s + q, from pose = (P | p) and
+// pose_change = (P - Q | p - q): differences of nearly equal numbers are never taken.
+template <typename P, typename V>
+FRNET_HD void pose_transform_difference(const P* pose, const P* pose_change, const V* s, const V* s_change, V* d) {
+  pose_transform(pose_change, s, d);
+  for (int row = 0; row < 3; ++row) {
+    const P* r = pose + 4 * row;
+    d[row] = d[row] + (r[0] * s_change[0] + (r[1] * s_change[1] + r[2] * s_change[2]));
+  }
+}
+
 // Gradient with respect to the point, g being the gradient with respect to v.
 template <typename P, typename V>
 FRNET_HD void pose_transform_backward_point(const P* pose, const V* g, V* grad_s) {

@@ -7,8 +7,11 @@
 #include "frnet/depthwise_conv2d.h"
 #include "frnet/depthwise_conv2d_bn_act.h"
 #include "frnet/hierarchical_depthwise_conv2d.h"
+#include "frnet/reconstruct_vertices.h"
 #include "frnet/se_gate.h"
 #include "frnet/sge_gate.h"
+#include "frnet/vdc.h"
+#include "frnet/wpdc_wing.h"
 #include "torch/tensors.h"
 #if defined(FRNET_WITH_CUDA)
 #include "torch/current_stream.h"
@@ -47,6 +50,11 @@ namespace frnet::binding {
   FRNET_LAUNCHER(device, depthwise_conv2d_sge_backward, execution)      \
   FRNET_LAUNCHER(device, depthwise_conv2d_bn_act_sge, execution)        \
   FRNET_LAUNCHER(device, hierarchical_depthwise_conv2d, execution)      \
+  FRNET_LAUNCHER(device, reconstruct_vertices, execution)               \
+  FRNET_LAUNCHER(device, reconstruct_vertices_backward, execution)      \
+  FRNET_LAUNCHER(device, vdc, execution)                                \
+  FRNET_LAUNCHER(device, wpdc_weights, execution)                       \
+  FRNET_LAUNCHER(device, wpdc_wing, execution)                          \
   FRNET_WORKSPACE(device, depthwise_conv2d_workspace)                   \
   FRNET_WORKSPACE(device, depthwise_conv2d_statistics_workspace)        \
   FRNET_WORKSPACE(device, depthwise_conv2d_backward_workspace)          \
@@ -60,7 +68,11 @@ namespace frnet::binding {
   FRNET_WORKSPACE(device, depthwise_conv2d_sge_backward_workspace)      \
   FRNET_WORKSPACE(device, depthwise_conv2d_bn_act_sge_workspace)        \
   FRNET_WORKSPACE(device, depthwise_conv2d_sge_workspace)               \
-  FRNET_WORKSPACE(device, hierarchical_depthwise_conv2d_workspace)
+  FRNET_WORKSPACE(device, hierarchical_depthwise_conv2d_workspace)      \
+  FRNET_WORKSPACE(device, reconstruct_vertices_backward_workspace)      \
+  FRNET_WORKSPACE(device, vdc_workspace)                                \
+  FRNET_WORKSPACE(device, wpdc_weights_workspace)                       \
+  FRNET_WORKSPACE(device, wpdc_wing_workspace)
 
 struct OnCpu {
   explicit OnCpu(const Tensor&) {}

@@ -214,7 +214,7 @@ void wait(Scheduler& s, State state, Site site) {
   switch_to_scheduler(s, *thread.fibre);
 }
 
-bool same_site(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+bool same_site(Site a, Site b) { return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0); }
 
 std::string to_string(uint3 v) {
   return "(" + std::to_string(v.x) + ", " + std::to_string(v.y) + ", " + std::to_string(v.z) + ")";
@@ -345,7 +345,20 @@ int lane() {
 
 void block_barrier(Site site) { wait(scheduler(), State::at_block_barrier, site); }
 
-uint64_t exchange(unsigned mask, uint64_t bits, int source, Site site) {
+// The running thread's warp: its first thread, and how many there are, fewer than 32 where the block is no multiple.
+struct Warp {
+  Thread* lanes;
+  unsigned count;
+};
+
+static Warp current_warp(Scheduler& s) {
+  Thread* const first = s.current - lane();
+  return {first, static_cast<unsigned>(std::min<std::ptrdiff_t>(kWarp, s.threads.data() + s.threads.size() - first))};
+}
+
+// Brings bits to where the lanes of mask meet. False where others were still to come: they have come since, and the
+// last of them, which gets true, has dealt with this lane and made it ready.
+static bool meet(unsigned mask, uint64_t bits, int source, Site site) {
   Scheduler& s = scheduler();
   Thread& thread = *s.current;
   if (!(mask >> lane() & 1)) throw std::runtime_error("the calling lane is not in the mask at " + to_string(site));
@@ -355,33 +368,52 @@ uint64_t exchange(unsigned mask, uint64_t bits, int source, Site site) {
   thread.state = State::at_warp_exchange;
   thread.site = site;
 
-  // Lanes past the end of a block that is no multiple of 32 do not exist and are not waited for.
-  Thread* const warp = &thread - lane();
-  const auto in_warp =
-      static_cast<unsigned>(std::min<std::ptrdiff_t>(kWarp, s.threads.data() + s.threads.size() - warp));
-  uint64_t brought[kWarp];
-  for (unsigned i = 0; i < in_warp; ++i) {
+  // Lanes past the end of a block that is no multiple of 32 do not exist and are not waited for. The last ones are
+  // looked at first, since in ascending order they are the last to come.
+  const Warp warp = current_warp(s);
+  for (unsigned i = warp.count; i-- > 0;) {
     if (!(mask >> i & 1)) continue;
-    const Thread& other = warp[i];
+    const Thread& other = warp.lanes[i];
     const bool here = other.state == State::at_warp_exchange && other.mask == mask && same_site(other.site, site);
-    if (!here) {
-      switch_to_scheduler(s, *thread.fibre);  // the last lane to come will make this one ready
-      return thread.bits;
-    }
-    brought[i] = other.bits;
+    if (here) continue;
+    switch_to_scheduler(s, *thread.fibre);
+    return false;
   }
-  for (unsigned i = 0; i < in_warp; ++i) {
+  s.exchange_completed = true;
+  return true;
+}
+
+uint64_t exchange(unsigned mask, uint64_t bits, int source, Site site) {
+  Scheduler& s = scheduler();
+  Thread& thread = *s.current;
+  if (!meet(mask, bits, source, site)) return thread.bits;
+  const Warp warp = current_warp(s);
+  uint64_t brought[kWarp];
+  for (unsigned i = 0; i < warp.count; ++i) brought[i] = warp.lanes[i].bits;
+  for (unsigned i = 0; i < warp.count; ++i) {
     if (!(mask >> i & 1)) continue;
-    const auto from = static_cast<unsigned>(warp[i].source);
-    if (from >= in_warp || !(mask >> from & 1)) {
+    const auto from = static_cast<unsigned>(warp.lanes[i].source);
+    if (from >= warp.count || !(mask >> from & 1)) {
       throw std::runtime_error("a lane reads lane " + std::to_string(from) + ", which takes no part, at " +
                                to_string(site));
     }
-    warp[i].bits = brought[from];
-    warp[i].state = State::ready;
+    warp.lanes[i].bits = brought[from];
+    warp.lanes[i].state = State::ready;
   }
-  s.exchange_completed = true;
   return thread.bits;
+}
+
+void collective(void* mine, const std::function<void(void* const* lanes)>& step, Site site) {
+  Scheduler& s = scheduler();
+  if (current_warp(s).count != kWarp) throw std::runtime_error("a warp that is not full at " + to_string(site));
+  uint64_t bits = 0;
+  std::memcpy(&bits, &mine, sizeof mine);
+  if (!meet(0xffffffffu, bits, 0, site)) return;
+  void* brought[kWarp];
+  Thread* const lanes = current_warp(s).lanes;
+  for (unsigned i = 0; i < kWarp; ++i) std::memcpy(&brought[i], &lanes[i].bits, sizeof brought[i]);
+  step(brought);
+  for (unsigned i = 0; i < kWarp; ++i) lanes[i].state = State::ready;
 }
 
 void run(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body) {

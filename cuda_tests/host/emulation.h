@@ -67,6 +67,9 @@ uint64_t exchange(unsigned mask, uint64_t bits, int source, Site site);
 
 int lane();
 
+// Waits for all 32 lanes of the warp, the last of which then runs step once, on what every lane brought.
+void collective(void* mine, const std::function<void(void* const* lanes)>& step, Site site);
+
 template <typename T>
 T shuffle(unsigned mask, T value, int source, Site site) {
   static_assert(sizeof(T) <= sizeof(uint64_t), "a shuffle moves at most 8 bytes");
@@ -75,6 +78,20 @@ T shuffle(unsigned mask, T value, int source, Site site) {
   bits = exchange(mask, bits, source, site);
   std::memcpy(&value, &bits, sizeof value);
   return value;
+}
+
+// As above, of T: an instruction that a warp executes as one, such as a product of matrices.
+template <typename T>
+void collective(T& mine, void (*step)(T* const* lanes), const char* file = __builtin_FILE(),
+                int line = __builtin_LINE()) {
+  collective(
+      &mine,
+      [step](void* const* lanes) {
+        T* typed[32];
+        for (int i = 0; i < 32; ++i) typed[i] = static_cast<T*>(lanes[i]);
+        step(typed);
+      },
+      Site{file, line});
 }
 
 }  // namespace emulation

@@ -4,6 +4,7 @@ from .depthwise_conv2d import DepthwiseConv2d
 from .depthwise_conv2d_norm_act import DepthwiseConv2dNormAct
 from .folded import FoldedDepthwiseConv2d, FoldedHierarchicalDepthwiseConv2d
 from .hierarchical_depthwise_conv2d import HierarchicalDepthwiseConv2d
+from .losses import FRNetLoss, FRNetLossParts, VDCLoss, WingLoss, WPDCLoss
 from .replace_depthwise import DepthwisePart, find_depthwise, replace_depthwise
 from .spatial_group_enhance import SpatialGroupEnhance
 from .squeeze_excite import SqueezeExcite
@@ -12,11 +13,16 @@ __all__ = [
     "DepthwiseConv2d",
     "DepthwiseConv2dNormAct",
     "DepthwisePart",
+    "FRNetLoss",
+    "FRNetLossParts",
     "FoldedDepthwiseConv2d",
     "FoldedHierarchicalDepthwiseConv2d",
     "HierarchicalDepthwiseConv2d",
     "SpatialGroupEnhance",
     "SqueezeExcite",
+    "VDCLoss",
+    "WPDCLoss",
+    "WingLoss",
     "find_depthwise",
     "replace_depthwise",
 ]

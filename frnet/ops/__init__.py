@@ -9,6 +9,8 @@ from frnet.ops.hierarchical_bn_act import hierarchical_depthwise_conv2d_bn_act
 from frnet.ops.morphable import reconstruct_vertices
 from frnet.ops.se import depthwise_conv2d_se, se_gate
 from frnet.ops.sge import depthwise_conv2d_sge, sge_gate
+from frnet.ops.vertex_distance import vdc
+from frnet.ops.wpdc import wpdc_weights, wpdc_wing
 
 __all__ = [
     "depthwise_conv2d",
@@ -23,4 +25,7 @@ __all__ = [
     "reconstruct_vertices",
     "se_gate",
     "sge_gate",
+    "vdc",
+    "wpdc_weights",
+    "wpdc_wing",
 ]

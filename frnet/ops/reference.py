@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
-
-from frnet.morphable import MorphableModel
 
 __all__ = [
     "depthwise_conv2d",
@@ -20,6 +20,9 @@ __all__ = [
     "reconstruct_vertices",
     "se_gate",
     "sge_gate",
+    "vdc",
+    "wpdc_weights",
+    "wpdc_wing",
 ]
 
 _ACTIVATIONS = {"none": lambda v: v, "relu": F.relu, "relu6": F.relu6, "hardswish": F.hardswish, "silu": F.silu}
@@ -161,11 +164,84 @@ def hierarchical_depthwise_conv2d_bn_act(
     return _chain(stage, x, splits, stride, weight, bias, bn_weight, bn_bias, running_mean, running_var)
 
 
-def reconstruct_vertices(params: torch.Tensor, morphable: MorphableModel) -> torch.Tensor:
+def reconstruct_vertices(params, morphable, vertices=None):
     """See ``frnet.ops.reconstruct_vertices``."""
     matrix = params[:, :12].reshape(-1, 3, 4)
-    shape = (morphable.mean + params[:, 12:] @ morphable.basis.T).unflatten(1, (-1, 3))
+    shape = _shapes(params, morphable, vertices)
     return shape @ matrix[:, :, :3].mT + matrix[:, None, :, 3]
+
+
+def vdc(pred, target, morphable, vertices=None, target_tz=True, *, vertex_weights=None):
+    """See ``frnet.ops.vdc``."""
+    d = _vertex_differences(pred, target, morphable, vertices, target_tz)
+    return _mean_over_vertices(d.square(), vertex_weights)
+
+
+def wpdc_wing(
+    pred,
+    target,
+    morphable,
+    *,
+    wing_width=10.0,
+    wing_curvature=2.0,
+    wpdc_normalization="max",
+    wpdc_shape="target",
+    target_tz=True,
+    wpdc_vertices=None,
+    vertices=None,
+    vertex_weights=None,
+):
+    """See ``frnet.ops.wpdc_wing``."""
+    options = dict(wpdc_normalization=wpdc_normalization, wpdc_shape=wpdc_shape, wpdc_vertices=wpdc_vertices)
+    wpdc = (wpdc_weights(pred, target, morphable, **options) * (pred - target).square()).mean(1)
+    size = _vertex_differences(pred, target, morphable, vertices, target_tz).abs()
+    offset = wing_width - wing_width * math.log1p(wing_width / wing_curvature)
+    wing = torch.where(size < wing_width, wing_width * torch.log1p(size / wing_curvature), size - offset)
+    return wpdc, _mean_over_vertices(wing, vertex_weights)
+
+
+@torch.no_grad()
+def wpdc_weights(pred, target, morphable, *, wpdc_normalization="max", wpdc_shape="target", wpdc_vertices=None):
+    """See ``frnet.ops.wpdc_weights``."""
+    change = ((pred - target) * morphable.param_std).abs()
+    shape = _shapes(_dewhitened(target if wpdc_shape == "target" else pred, morphable), morphable, wpdc_vertices)
+    points = shape.new_full((len(shape), 1), shape.shape[1])
+    pose = torch.cat([shape.square().sum(1), points], 1).sqrt().repeat(1, 3)
+    basis = _rows(morphable.basis, wpdc_vertices).square().sum((0, 1)).sqrt() * 0.00057339936
+    weights = change * torch.cat([pose, basis.expand(len(shape), -1)], 1) + 1e-6
+    weights[:, 11] = 0
+    norm = weights.amax(1, keepdim=True) if wpdc_normalization == "max" else weights.sum(1, keepdim=True)
+    return weights / norm
+
+
+def _dewhitened(z, morphable):
+    return z * morphable.param_std + morphable.param_mean
+
+
+def _rows(values, vertices):
+    """Interleaved rows [3N, ...] as [vertices, 3, ...]."""
+    values = values.unflatten(0, (len(values) // 3, 3))
+    return values if vertices is None else values[vertices]
+
+
+def _shapes(params, morphable, vertices):
+    """The faces before they are placed, [batch, vertices, 3]."""
+    basis = _rows(morphable.basis, vertices)
+    offsets = params[:, 12:] @ basis.flatten(0, 1).T
+    return _rows(morphable.mean, vertices) + offsets.reshape(len(params), *basis.shape[:2])
+
+
+def _vertex_differences(pred, target, morphable, vertices, target_tz):
+    params, target_params = _dewhitened(pred, morphable), _dewhitened(target, morphable)
+    if target_tz:
+        params = torch.cat([params[:, :11], target_params[:, 11:12], params[:, 12:]], 1)
+    return reconstruct_vertices(params, morphable, vertices) - reconstruct_vertices(target_params, morphable, vertices)
+
+
+def _mean_over_vertices(values, weights):
+    """The mean over coordinates and over vertices, weighted, of [batch, vertices, 3]."""
+    values = values.mean(2)
+    return values.mean(1) if weights is None else values @ (weights / weights.sum())
 
 
 def _scale_and_shift(v, scale, shift):

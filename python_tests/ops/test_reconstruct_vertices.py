@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from support.faces import some
 from support.op_tests import OpTests, Sample, draw
+from support.tolerances import assert_close
 
 from frnet import ops
 from frnet.morphable import MorphableModel
@@ -83,6 +85,19 @@ def test_landmarks_of_real_parameters(shared):
     np.testing.assert_allclose(x, golden["landmarks68"][:, 0], atol=2e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_some_vertices(dtype):
+    params, mean, basis = make(5, 90, 50).on("cpu", dtype)
+    vertices = some(31, 90)
+    got = ops.reconstruct_vertices(params, Arrays(mean, basis), vertices)
+    whole = ops.reconstruct_vertices(params, Arrays(mean, basis))
+    assert_close(got, whole[:, vertices].double(), "forward")
+    upstream = draw(*got.shape).to(dtype)
+    (gradient,) = torch.autograd.grad(got, params, upstream)
+    (wanted,) = torch.autograd.grad(whole[:, vertices], params, upstream)
+    assert_close(gradient, wanted.double(), "gradient")
+
+
 def test_no_second_mesh_sized_buffer():
     """The peak of a forward pass is its result: measured on the allocator's own count."""
     vertices, batch = 20_000, 16
@@ -113,6 +128,21 @@ P = torch.zeros(2, 16)
 
 
 @pytest.mark.parametrize(
+    ("vertices", "error", "message"),
+    [
+        ([0], TypeError, "vertices must be a torch.Tensor"),
+        (torch.tensor([0, 5]), ValueError, "vertices must be indices from 0 to 4, got 5"),
+        (torch.tensor([-1]), ValueError, "vertices must be indices from 0 to 4, got -1"),
+        (torch.tensor([0.0]), TypeError, "vertices must be int64, got float32"),
+        (torch.tensor([0]).to("meta"), ValueError, "vertices must be on params's device cpu, got meta"),
+    ],
+)
+def test_bad_vertices_are_named(vertices, error, message):
+    with pytest.raises(error, match=f"reconstruct_vertices: {message}"):
+        ops.reconstruct_vertices(P, MODEL, vertices)
+
+
+@pytest.mark.parametrize(
     ("params", "morphable", "error", "message"),
     [
         ([1.0], MODEL, TypeError, "params must be a torch.Tensor"),
@@ -125,7 +155,7 @@ P = torch.zeros(2, 16)
             r"params must have shape \[batch, 16\].*4 coefficients.*got \[2, 14\]",
         ),
         (P.half(), MODEL, TypeError, "params must be float32 or float64, got float16"),
-        (P.double(), MODEL, TypeError, "morphable must have params' dtype torch.float64, got torch.float32"),
+        (P.double(), MODEL, TypeError, "morphable must have params's dtype torch.float64, got torch.float32"),
         (P.to("meta"), MODEL, ValueError, "morphable must be on params's device meta, got cpu"),
         (
             torch.zeros(1, 612),
@@ -144,4 +174,4 @@ def test_the_model_is_not_differentiable():
     params, mean, basis = make(2, 5, 3).on("cpu", torch.float32)
     basis.requires_grad_()
     with pytest.raises(NotImplementedError, match="differentiable in params alone"):
-        torch.ops.frnet.reconstruct_vertices(params, mean, basis).sum().backward()
+        torch.ops.frnet.reconstruct_vertices(params, mean, basis, None).sum().backward()

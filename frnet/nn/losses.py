@@ -1,0 +1,346 @@
+"""Losses on whitened 3DMM parameters and on the vertices they stand for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from frnet import ops
+
+from .arguments import check_name
+
+if TYPE_CHECKING:
+    from frnet.morphable import MorphableModel
+
+__all__ = ["FRNetLoss", "FRNetLossParts", "VDCLoss", "WPDCLoss", "WingLoss"]
+
+_REDUCTIONS = {"mean": Tensor.mean, "sum": Tensor.sum, "none": lambda losses: losses}
+
+
+class _FaceLoss(nn.Module):
+    """Holds a morphable model's arrays as buffers, which move with the module but are not in its state dict."""
+
+    def __init__(self, morphable: MorphableModel, reduction: str) -> None:
+        super().__init__()
+        self._name = type(self).__name__
+        if morphable.param_mean is None:
+            raise ValueError(f"{self._name}: morphable must have a whitening; see MorphableModel.with_whitening")
+        self.reduction = check_name(self._name, "reduction", _REDUCTIONS, reduction)
+        for name in ("mean", "basis", "param_mean", "param_std", "landmarks"):
+            self.register_buffer(name, getattr(morphable, name), persistent=False)
+
+    def _chosen(self, name: str, vertices: Tensor | None) -> None:
+        """Keeps vertices as a buffer, having looked at them once and for all."""
+        if vertices is not None:
+            count = len(self.mean) // 3
+            if vertices.dtype != torch.int64 or vertices.dim() != 1 or vertices.numel() == 0:
+                raise ValueError(
+                    f"{self._name}: {name} must be int64 [count] with at least one vertex, got "
+                    f"{list(vertices.shape)} of {vertices.dtype}"
+                )
+            if vertices.min() < 0 or vertices.max() >= count:
+                raise ValueError(
+                    f"{self._name}: {name} must be indices from 0 to {count - 1}, got {int(vertices.min())} to "
+                    f"{int(vertices.max())}"
+                )
+            vertices = vertices.to(self.mean.device)
+        self.register_buffer(name, vertices, persistent=False)
+
+    def _reduced(self, losses: Tensor) -> Tensor:
+        return _REDUCTIONS[self.reduction](losses)
+
+
+class WPDCLoss(_FaceLoss):
+    r"""Weighted parameter distance cost; see :func:`frnet.ops.wpdc_wing`.
+
+    Args:
+        morphable: the model with its whitening.
+        normalization: "max" as in 3DDFA's code, or "sum" as in the paper.
+        shape: "target", or "pred" as in 3DDFA before 2021.
+        resample: None: the weights look at all vertices. A number: at the landmarks and at so many vertices drawn anew
+            at every call, from torch's generator of the device; 3DDFA takes 132.
+        reduction: "mean" or "sum" over the batch, or "none".
+
+    Raises:
+        ValueError: the model has no whitening, or with resample no landmarks or too few vertices; an unknown name.
+
+    Source: Zhu et al., Face Alignment Across Large Poses: A 3D Solution, CVPR 2016, equation 8.
+
+    Example:
+        >>> from frnet.morphable import MorphableModel
+        >>> model = MorphableModel(torch.arange(6.0), torch.ones(6, 1), torch.zeros(6, 1),
+        ...                        param_mean=torch.zeros(14), param_std=torch.ones(14))
+        >>> target = torch.zeros(2, 14)
+        >>> pred = target.clone()
+        >>> pred[0, 3] = 2
+        >>> WPDCLoss(model)(pred, target)
+        tensor(0.1429)
+    """
+
+    def __init__(
+        self,
+        morphable: MorphableModel,
+        *,
+        normalization: str = "max",
+        shape: str = "target",
+        resample: int | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(morphable, reduction)
+        self.normalization = check_name(self._name, "normalization", ("max", "sum"), normalization)
+        self.shape = check_name(self._name, "shape", ("target", "pred"), shape)
+        self.resample = _check_resample(self._name, morphable, resample)
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        weights = ops.wpdc_weights(
+            pred,
+            target,
+            self,
+            wpdc_normalization=self.normalization,
+            wpdc_shape=self.shape,
+            wpdc_vertices=_resampled(self.landmarks, self.resample, len(self.mean) // 3),
+        )
+        return self._reduced((weights * (pred - target).square()).mean(1))
+
+
+class WingLoss(_FaceLoss):
+    r"""Wing loss on vertices; see :func:`frnet.ops.wpdc_wing`.
+
+    Args:
+        morphable: the model with its whitening.
+        width: positive, in pixels of the crop.
+        curvature: positive, in pixels of the crop.
+        vertices: int64 [count], the vertices compared (``morphable.landmarks``, say); None: all.
+        target_tz: whether the prediction is placed at the target's tz.
+        reduction: "mean" or "sum" over the batch, or "none".
+        precision: see :func:`frnet.ops.wpdc_wing`.
+
+    Raises:
+        ValueError: the model has no whitening; an index out of range; an unknown name.
+
+    Source: Feng et al., Wing Loss for Robust Facial Landmark Localisation, CVPR 2018, equation 5.
+
+    Example:
+        >>> from frnet.morphable import MorphableModel
+        >>> model = MorphableModel(torch.arange(6.0), torch.ones(6, 1), torch.zeros(6, 1),
+        ...                        param_mean=torch.zeros(14), param_std=torch.ones(14))
+        >>> target = torch.zeros(2, 14)
+        >>> pred = target.clone()
+        >>> pred[0, 3] = 2
+        >>> WingLoss(model, reduction="none")(pred, target)
+        tensor([2.3105, 0.0000])
+    """
+
+    def __init__(
+        self,
+        morphable: MorphableModel,
+        width: float = 10.0,
+        curvature: float = 2.0,
+        *,
+        vertices: Tensor | None = None,
+        target_tz: bool = True,
+        reduction: str = "mean",
+        precision: str = "float32",
+    ) -> None:
+        super().__init__(morphable, reduction)
+        self.width = width
+        self.curvature = curvature
+        self._chosen("vertices", vertices)
+        self.target_tz = target_tz
+        self.precision = precision
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        _, wing = ops.wpdc_wing(
+            pred,
+            target,
+            self,
+            wing_width=self.width,
+            wing_curvature=self.curvature,
+            target_tz=self.target_tz,
+            wpdc_vertices=self.vertices,
+            vertices=self.vertices,
+            precision=self.precision,
+        )
+        return self._reduced(wing)
+
+
+class VDCLoss(_FaceLoss):
+    r"""Vertex distance cost; see :func:`frnet.ops.vdc`.
+
+    Args:
+        morphable: the model with its whitening.
+        vertices: int64 [count], the vertices compared; None: all.
+        target_tz: whether the prediction is placed at the target's tz.
+        reduction: "mean" or "sum" over the batch, or "none".
+        precision: see :func:`frnet.ops.wpdc_wing`.
+
+    Raises:
+        ValueError: the model has no whitening; an index out of range; an unknown name.
+
+    Source: Zhu et al., Face Alignment Across Large Poses: A 3D Solution, CVPR 2016, equation 6.
+
+    Example:
+        >>> from frnet.morphable import MorphableModel
+        >>> model = MorphableModel(torch.arange(6.0), torch.ones(6, 1), torch.zeros(6, 1),
+        ...                        param_mean=torch.zeros(14), param_std=torch.ones(14))
+        >>> target = torch.zeros(2, 14)
+        >>> pred = target.clone()
+        >>> pred[0, 3] = 2
+        >>> VDCLoss(model, reduction="none")(pred, target)
+        tensor([1.3333, 0.0000])
+    """
+
+    def __init__(
+        self,
+        morphable: MorphableModel,
+        *,
+        vertices: Tensor | None = None,
+        target_tz: bool = True,
+        reduction: str = "mean",
+        precision: str = "float32",
+    ) -> None:
+        super().__init__(morphable, reduction)
+        self._chosen("vertices", vertices)
+        self.target_tz = target_tz
+        self.precision = precision
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return self._reduced(ops.vdc(pred, target, self, self.vertices, self.target_tz, precision=self.precision))
+
+
+class FRNetLossParts(NamedTuple):
+    """What FRNetLoss gives: the loss to differentiate, and its parts for logging, which are detached."""
+
+    loss: Tensor  # lambda_wpdc * wpdc_factor * wpdc + lambda_wing * wing
+    wpdc: Tensor
+    wing: Tensor
+    wpdc_factor: Tensor  # the balance
+
+
+class FRNetLoss(_FaceLoss):
+    r"""The joint loss of Mobile-FRNet: WPDC on the parameters plus Wing on the vertices, from one walk over the basis.
+
+    .. math:: L = \lambda_1\, c\; \overline{\mathrm{wpdc}} + \lambda_2\; \overline{\mathrm{wing}}
+
+    The two differ by orders of magnitude: with the published weights, 0.5 and 1, Wing's gradient is 370 to 20,000 times
+    WPDC's, so that WPDC does nothing. The balance c says how that is dealt with:
+
+    - "gradient": c makes the gradients of the batch's mean WPDC and of its mean Wing, with respect to the predictions,
+      equally long, so that the lambdas are the ratio of what they contribute. c is a constant to the derivative, drawn
+      from the slopes that the op gives anyway; in data-parallel training each process has its own.
+    - a positive number: c itself.
+    - "none": c is 1, the published sum as it stands.
+
+    Args:
+        morphable: the model with its whitening.
+        lambda_wpdc: weight of WPDC, at least 0.
+        lambda_wing: weight of Wing, at least 0.
+        balance: "gradient", "none" or a positive number.
+        normalization: of WPDC: "max" or "sum".
+        shape: of WPDC: "target" or "pred".
+        resample: of WPDC: None, or how many vertices beside the landmarks are drawn at every call.
+        width: of Wing, in pixels of the crop.
+        curvature: of Wing, in pixels of the crop.
+        vertices: of Wing: int64 [count]; None: all.
+        target_tz: of Wing: whether the prediction is placed at the target's tz.
+        precision: see :func:`frnet.ops.wpdc_wing`.
+
+    Raises:
+        ValueError: the model has no whitening; an index out of range; an unknown name; a weight or balance that is
+            negative.
+
+    Source: Jiang et al., Dual Attention MobDenseNet (DAMDNet) for Robust 3D Face Alignment, ICCVW 2019, for the sum;
+    the balance by gradients is this library's.
+
+    Example:
+        >>> from frnet.morphable import MorphableModel
+        >>> model = MorphableModel(torch.arange(6.0), torch.ones(6, 1), torch.zeros(6, 1),
+        ...                        param_mean=torch.zeros(14), param_std=torch.ones(14))
+        >>> target = torch.zeros(1, 14)
+        >>> pred = target.clone()
+        >>> pred[0, 3] = 2
+        >>> FRNetLoss(model, 0.5, 1.0, balance="none")(pred, target).loss
+        tensor(2.4533)
+    """
+
+    def __init__(
+        self,
+        morphable: MorphableModel,
+        lambda_wpdc: float = 0.5,
+        lambda_wing: float = 1.0,
+        *,
+        balance: str | float = "gradient",
+        normalization: str = "max",
+        shape: str = "target",
+        resample: int | None = None,
+        width: float = 10.0,
+        curvature: float = 2.0,
+        vertices: Tensor | None = None,
+        target_tz: bool = True,
+        precision: str = "float32",
+    ) -> None:
+        super().__init__(morphable, "mean")
+        for name, value in (("lambda_wpdc", lambda_wpdc), ("lambda_wing", lambda_wing)):
+            if not value >= 0:
+                raise ValueError(f"{self._name}: {name} must be at least 0, got {value!r}")
+        if balance not in ("gradient", "none") and (isinstance(balance, str) or not balance > 0):
+            raise ValueError(f"{self._name}: balance must be 'gradient', 'none' or a positive number, got {balance!r}")
+        self.lambda_wpdc = lambda_wpdc
+        self.lambda_wing = lambda_wing
+        self.balance = balance
+        self.normalization = check_name(self._name, "normalization", ("max", "sum"), normalization)
+        self.shape = check_name(self._name, "shape", ("target", "pred"), shape)
+        self.resample = _check_resample(self._name, morphable, resample)
+        self.width = width
+        self.curvature = curvature
+        self._chosen("vertices", vertices)
+        self.target_tz = target_tz
+        self.precision = precision
+
+    def forward(self, pred: Tensor, target: Tensor) -> FRNetLossParts:
+        wpdc, wing, *slopes = ops.wpdc_wing(
+            pred,
+            target,
+            self,
+            wing_width=self.width,
+            wing_curvature=self.curvature,
+            wpdc_normalization=self.normalization,
+            wpdc_shape=self.shape,
+            target_tz=self.target_tz,
+            wpdc_vertices=_resampled(self.landmarks, self.resample, len(self.mean) // 3),
+            vertices=self.vertices,
+            precision=self.precision,
+            return_slopes=self.balance == "gradient",
+        )
+        wpdc, wing = wpdc.mean(), wing.mean()
+        factor = self._factor(wpdc, *slopes)
+        loss = self.lambda_wpdc * factor * wpdc + self.lambda_wing * wing
+        return FRNetLossParts(loss, wpdc.detach(), wing.detach(), factor)
+
+    def _factor(self, like: Tensor, slope_wpdc: Tensor | None = None, slope_wing: Tensor | None = None) -> Tensor:
+        if slope_wpdc is None:
+            return torch.full_like(like, 1.0 if self.balance == "none" else self.balance, requires_grad=False)
+        length = slope_wpdc.norm()
+        # (A WPDC without a slope, as of a perfect prediction, gets no factor to blow it up.)
+        return torch.where(length > 0, slope_wing.norm() / length, torch.zeros_like(length))
+
+
+def _check_resample(name: str, morphable: MorphableModel, resample: int | None) -> int | None:
+    if resample is None:
+        return None
+    if not isinstance(resample, int) or not 0 <= resample <= morphable.num_vertices:
+        raise ValueError(
+            f"{name}: resample must be None or from 0 to the {morphable.num_vertices} vertices, got {resample!r}"
+        )
+    if morphable.landmarks is None:
+        raise ValueError(f"{name}: resample adds vertices to the landmarks, but morphable has none")
+    return resample
+
+
+def _resampled(landmarks: Tensor | None, resample: int | None, vertices: int) -> Tensor | None:
+    """The landmarks and so many vertices beside them, drawn anew; None, for all, where there is nothing to draw."""
+    if resample is None:
+        return None
+    return torch.cat([landmarks, torch.randperm(vertices, device=landmarks.device)[:resample]])
