@@ -1,3 +1,21 @@
 """3D face alignment: fused C++/CUDA ops, small networks, and the way from a photograph to a face in 3D."""
 
+import importlib
+
 __version__ = "0.1.0"
+
+# Parts are loaded where they are first used: some need torch, some OpenCV, some neither.
+_FUNCTIONS = {"create_model": "frnet.models", "list_models": "frnet.models"}
+_MODULES = ("align", "evaluate", "export", "geometry", "models", "morphable", "nn", "ops")
+
+
+def __getattr__(name: str):
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"frnet.{name}")
+    raise AttributeError(f"module 'frnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_FUNCTIONS, *_MODULES])

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from frnet.align import FaceAligner, FileResult
@@ -198,6 +198,41 @@ def convert(
     result = convert_checkpoint(src, dst, whitening=whitening, licence=licence)
     held = "with its whitening" if result.whitening is not None else "without whitening: none was given or found"
     out.print(f"{dst}: {result.architecture}, {result.num_params} parameters, {held}", markup=False, highlight=False)
+
+
+@app.command()
+def summary(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="A network of the registry, or 'all'.")],
+    layers: Annotated[bool, typer.Option(help="Also every layer.")] = True,
+) -> None:
+    """Parameters and multiply-adds of a network, layer by layer, beside the published comparison."""
+    from frnet.models import complexity, create_model, list_models
+    from frnet.models.published import PUBLISHED
+
+    costs = {}
+    for each in list_models() if name == "all" else [name]:
+        try:
+            costs[each] = complexity(create_model(each))
+        except ImportError as error:  # torchvision's networks without torchvision
+            _complain(error)
+    if layers and name in costs:
+        table = Table("layer", "kind", "output", *_right("parameters", "multiply-adds"))
+        for layer in costs[name].layers:
+            shape = "x".join(map(str, layer.output))
+            table.add_row(layer.name, layer.kind, shape, f"{layer.params:,}", f"{layer.macs:,}")
+        out.print(table)
+    table = Table("network", *_right("parameters, M", "published", "multiply-adds, G", "published"))
+    for each, cost in costs.items():
+        known = PUBLISHED.get(each)
+        theirs = ("", "") if known is None else (f"{known.params:.2f}", f"{known.macs:.3f}")
+        table.add_row(each, f"{cost.params / 1e6:.3f}", theirs[0], f"{cost.macs / 1e9:.4f}", theirs[1])
+    out.print(table)
+    if not costs:
+        raise typer.Exit(1)
+
+
+def _right(*headers: str) -> list[Column]:
+    return [Column(header, justify="right") for header in headers]
 
 
 def _complain(problem: object) -> None:

@@ -12,7 +12,6 @@ import json
 import os
 import pickle
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from frnet.files import write_whole
 from frnet.morphable.whitening import Whitening, load_whitening
 
 from .checkpoint_3ddfa import network_from_3ddfa
@@ -125,19 +125,7 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
         "licence": checkpoint.licence,
         "source_format": checkpoint.source_format,
     }
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(safetensors.torch.save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(partial, 0o666 & ~umask)  # mkstemp makes it private; a model file is not
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    write_whole(path, safetensors.torch.save(tensors, metadata))
 
 
 def convert(

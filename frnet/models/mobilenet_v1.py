@@ -11,9 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from frnet.nn import DepthwiseConv2d
+from frnet import ops
+from frnet.nn import DepthwiseConv2d, FoldedConv2d, FoldedDepthwiseConv2d
+from frnet.nn.batch_norm import fold_batch_norm
+from frnet.nn.conv2d_norm_act import convolve_dense_normalise_activate
+from frnet.nn.depthwise_conv2d_norm_act import convolve_normalise_activate
 
 from .inputs import check_crops
+from .network import Network
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,17 @@ class SeparableConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, in_channels, h, w] -> [batch, out_channels, ceil(h/stride), ceil(w/stride)]."""
-        x = torch.relu(self.bn_dw(self.conv_dw(x)))
-        return torch.relu(self.bn_sep(self.conv_sep(x)))
+        x = convolve_normalise_activate(x, self.conv_dw.arguments(), self.bn_dw, "relu")
+        return convolve_dense_normalise_activate(x, self.conv_sep, self.bn_sep, "relu")
+
+    @torch.no_grad()
+    def fuse(self) -> nn.Module:
+        """The same in evaluation, with both normalisations folded once and for all; parameters are copied."""
+        depthwise = FoldedDepthwiseConv2d(ops.depthwise_conv2d, self.conv_dw, *fold_batch_norm(self.bn_dw), "relu")
+        return nn.Sequential(depthwise, FoldedConv2d(self.conv_sep, self.bn_sep, "relu"))
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(Network):
     """MobileNetV1 with a linear layer onto the whitened parameters of a morphable model.
 
     Args:
@@ -126,7 +137,17 @@ class MobileNetV1(nn.Module):
             TypeError, ValueError: see :func:`frnet.models.inputs.check_crops`.
         """
         check_crops(x, self.config.input_size, self.fc.weight, self.architecture)
-        x = torch.relu(self.bn1(self.conv1(x)))
+        if isinstance(self.conv1, FoldedConv2d):
+            x = self.conv1(x)
+        else:
+            x = convolve_dense_normalise_activate(x, self.conv1, self.bn1, "relu")
         for stage in STAGES:
             x = self.get_submodule(stage.name)(x)
         return self.fc(x.mean(dim=(2, 3)))
+
+    @torch.no_grad()
+    def fuse(self) -> nn.Module:
+        """See :meth:`frnet.models.network.Network.fuse`."""
+        fused = super().fuse()
+        fused.conv1, fused.bn1 = FoldedConv2d(self.conv1, self.bn1, "relu"), nn.Identity()
+        return fused

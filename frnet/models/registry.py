@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from torch import nn
 
+from .damdnet import DAMDNet, DAMDNetConfig
+from .errors import CheckpointError
+from .mobile_frnet import MobileFRNet, MobileFRNetConfig
 from .mobilenet_v1 import MobileNetV1, MobileNetV1Config
+from .mobilenet_v2 import MobileNetV2, MobileNetV2Config
+from .torchvision_networks import DenseNet121, ResNeXt50, TorchvisionConfig
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,14 @@ class Variant:
 
 
 _VARIANTS: dict[str, Variant] = {
+    "damdnet": Variant(DAMDNet, DAMDNetConfig),
+    "densenet121": Variant(DenseNet121, TorchvisionConfig),
+    "mobile_frnet": Variant(MobileFRNet, MobileFRNetConfig),
+    "mobile_frnet_noattention": Variant(MobileFRNet, MobileFRNetConfig, {"attention": False}),
     "mobilenet_v1": Variant(MobileNetV1, MobileNetV1Config),
     "mobilenet_v1_050": Variant(MobileNetV1, MobileNetV1Config, {"width": 0.5}),
+    "mobilenet_v2": Variant(MobileNetV2, MobileNetV2Config),
+    "resnext50_32x4d": Variant(ResNeXt50, TorchvisionConfig),
 }
 
 
@@ -32,12 +44,22 @@ def list_models() -> list[str]:
     return sorted(_VARIANTS)
 
 
-def create_model(name: str, num_params: int = 62, *, device=None, dtype=None, **config) -> nn.Module:
-    """Build a network with random weights.
+def create_model(
+    name: str,
+    num_params: int = 62,
+    *,
+    pretrained: str | os.PathLike[str] | None = None,
+    device=None,
+    dtype=None,
+    **config,
+) -> nn.Module:
+    """Build a network, with random weights or with those of a file.
 
     Args:
         name: one of :func:`list_models`.
         num_params: outputs of the network: the parameter count of the morphable model.
+        pretrained: a checkpoint (see :func:`frnet.models.load_checkpoint`) of this very network. Its whitening and
+            licence come with ``load_checkpoint`` alone.
         device: where the parameters live.
         dtype: type of the parameters.
         **config: fields of the architecture's config dataclass, such as ``width``.
@@ -48,6 +70,7 @@ def create_model(name: str, num_params: int = 62, *, device=None, dtype=None, **
     Raises:
         ValueError: an unknown name (the message has the nearest one), or a value out of range.
         TypeError: a field that the architecture does not have, or that the name already fixes.
+        CheckpointError: ``pretrained`` is not readable, or a network with other settings.
 
     Example:
         >>> create_model("mobilenet_v1_050").config.width
@@ -61,7 +84,24 @@ def create_model(name: str, num_params: int = 62, *, device=None, dtype=None, **
         if key in variant.fixed and value != variant.fixed[key]:
             raise TypeError(f"create_model: {name} means {key}={variant.fixed[key]}, got {key}={value}")
     settings = variant.config(num_params=num_params, **{**variant.fixed, **config})
-    return variant.model(settings, device=device, dtype=dtype)
+    if pretrained is None:
+        return variant.model(settings, device=device, dtype=dtype)
+    return _from_file(name, variant, settings, pretrained).to(device=device, dtype=dtype)
+
+
+def _from_file(name: str, variant: Variant, settings: Any, path: str | os.PathLike[str]) -> nn.Module:
+    from .checkpoint import load_checkpoint  # which itself builds networks by their names
+
+    model = load_checkpoint(path).model
+    if model.architecture != variant.model.architecture:
+        raise CheckpointError(f"create_model: {path} holds a {model.architecture}, wanted {name}")
+    stored, wanted = asdict(model.config), asdict(settings)
+    differing = [key for key in wanted if stored[key] != wanted[key]]
+    if differing:
+        given = ", ".join(f"{key}={stored[key]!r}" for key in differing)
+        asked = ", ".join(f"{key}={wanted[key]!r}" for key in differing)
+        raise CheckpointError(f"create_model: {path} holds a {model.architecture} with {given}, wanted {asked}")
+    return model.train()
 
 
 def build_from_config(architecture: str, config: Mapping[str, Any]) -> nn.Module:

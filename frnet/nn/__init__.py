@@ -1,23 +1,28 @@
 """Modules that run on :mod:`frnet.ops`: drop-in parts for mobile networks."""
 
+from .conv2d_norm_act import Conv2dNormAct, FoldedConv2d
 from .depthwise_conv2d import DepthwiseConv2d
 from .depthwise_conv2d_norm_act import DepthwiseConv2dNormAct
 from .folded import FoldedDepthwiseConv2d, FoldedHierarchicalDepthwiseConv2d
 from .hierarchical_depthwise_conv2d import HierarchicalDepthwiseConv2d
 from .losses import FRNetLoss, FRNetLossParts, VDCLoss, WingLoss, WPDCLoss
+from .mobile_block import MobileBlock
 from .replace_depthwise import DepthwisePart, find_depthwise, replace_depthwise
 from .spatial_group_enhance import SpatialGroupEnhance
 from .squeeze_excite import SqueezeExcite
 
 __all__ = [
+    "Conv2dNormAct",
     "DepthwiseConv2d",
     "DepthwiseConv2dNormAct",
     "DepthwisePart",
     "FRNetLoss",
     "FRNetLossParts",
+    "FoldedConv2d",
     "FoldedDepthwiseConv2d",
     "FoldedHierarchicalDepthwiseConv2d",
     "HierarchicalDepthwiseConv2d",
+    "MobileBlock",
     "SpatialGroupEnhance",
     "SqueezeExcite",
     "VDCLoss",

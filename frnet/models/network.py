@@ -1,0 +1,55 @@
+"""What every network of the registry can do."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from frnet.nn import MobileBlock
+
+__all__ = ["Network"]
+
+
+class Network(nn.Module):
+    """A network from crops to whitened parameters. Subclasses have ``architecture`` and ``config``."""
+
+    architecture: str
+
+    def reset_parameters(self) -> None:
+        """Draws the weights as torchvision's MobileNetV2 does: He's normal by fan-out, 0.01 for the linear layer.
+
+        With the config's ``zero_init_residual`` blocks start as their shortcuts alone.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.fc.weight, 0, 0.01)
+        if self.fc.bias is not None:
+            nn.init.zeros_(self.fc.bias)
+        if getattr(self.config, "zero_init_residual", False):
+            for module in self.modules():
+                if isinstance(module, MobileBlock):
+                    nn.init.zeros_(module.project.norm.weight)
+
+    @torch.no_grad()
+    def fuse(self) -> nn.Module:
+        """A copy for inference: normalisations folded, gates fused with what stands in front of them.
+
+        Raises:
+            RuntimeError: the network is in training.
+        """
+        if self.training:
+            raise RuntimeError(
+                f"{self.architecture}: fuse() folds the running statistics, which training changes: call eval() first"
+            )
+        return _fused(copy.deepcopy(self))
+
+
+def _fused(module: nn.Module) -> nn.Module:
+    for name, child in module.named_children():
+        setattr(module, name, child.fuse() if hasattr(child, "fuse") else _fused(child))
+    return module
