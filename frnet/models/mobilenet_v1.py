@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from frnet import ops
 from frnet.nn import DepthwiseConv2d, FoldedConv2d, FoldedDepthwiseConv2d
 from frnet.nn.batch_norm import fold_batch_norm
-from frnet.nn.conv2d_norm_act import convolve_dense_normalise_activate
-from frnet.nn.depthwise_conv2d_norm_act import convolve_normalise_activate
 
 from .inputs import check_crops
 from .network import Network
@@ -79,8 +77,8 @@ class SeparableConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, in_channels, h, w] -> [batch, out_channels, ceil(h/stride), ceil(w/stride)]."""
-        x = convolve_normalise_activate(x, self.conv_dw.arguments(), self.bn_dw, "relu")
-        return convolve_dense_normalise_activate(x, self.conv_sep, self.bn_sep, "relu")
+        x = torch.relu(self.bn_dw(self.conv_dw(x)))
+        return torch.relu(self.bn_sep(self.conv_sep(x)))
 
     @torch.no_grad()
     def fuse(self) -> nn.Module:
@@ -137,10 +135,7 @@ class MobileNetV1(Network):
             TypeError, ValueError: see :func:`frnet.models.inputs.check_crops`.
         """
         check_crops(x, self.config.input_size, self.fc.weight, self.architecture)
-        if isinstance(self.conv1, FoldedConv2d):
-            x = self.conv1(x)
-        else:
-            x = convolve_dense_normalise_activate(x, self.conv1, self.bn1, "relu")
+        x = torch.relu(self.bn1(self.conv1(x)))
         for stage in STAGES:
             x = self.get_submodule(stage.name)(x)
         return self.fc(x.mean(dim=(2, 3)))
@@ -149,5 +144,5 @@ class MobileNetV1(Network):
     def fuse(self) -> nn.Module:
         """See :meth:`frnet.models.network.Network.fuse`."""
         fused = super().fuse()
-        fused.conv1, fused.bn1 = FoldedConv2d(self.conv1, self.bn1, "relu"), nn.Identity()
+        fused.conv1, fused.bn1 = FoldedConv2d(self.conv1, self.bn1, "none"), nn.Identity()
         return fused

@@ -71,6 +71,8 @@ def test_the_registry_has_them_all():
         ("resnext50_32x4d", 23.11, 1.319, 0.03),
         ("densenet121", 7.02, 0.800, 0.03),
         ("damdnet", 2.755, 0.125, 0.03),
+        ("mobilenet_v1", 3.271, 0.1834, 0.001),  # as thop counts it
+        ("mobilenet_v1_050", 0.850, 0.0495, 0.001),
     ],
 )
 def test_the_published_counts(name, params, macs, share):
