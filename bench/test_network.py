@@ -8,7 +8,11 @@ from frnet.models import create_model
 
 # torch.compile takes minutes over the whole network: too long for bench/gpu_check.sh.
 pytestmark = pytest.mark.cpu_only
-WEIGHTS = 4 * 2_595_861  # bytes that have to be read at least
+
+
+def bytes_of(model: torch.nn.Module) -> int:
+    """Of the weights, which have to be read at least."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def test_inference(benchmark, contend, contender, device, batch, form, networks)
     model, plain = (network.eval() for network in networks)
     x = torch.randn(batch, 3, 120, 120, device=device)
     with torch.inference_mode():
-        contend(contender, model if form == "network" else model.fuse(), plain, (x,), WEIGHTS)
+        contend(contender, model if form == "network" else model.fuse(), plain, (x,), bytes_of(model))
 
 
 @pytest.mark.parametrize("batch", [64])
@@ -44,4 +48,4 @@ def test_training(benchmark, contend, contender, device, batch, networks):
         y.square().mean().backward()
         return y.detach()
 
-    contend(contender, model, plain, (x,), 3 * WEIGHTS, call=step)
+    contend(contender, model, plain, (x,), 3 * bytes_of(model), call=step)

@@ -38,11 +38,15 @@ struct ShapeSquares {
 
 // A walk of its own, for where no other one goes over these vertices.
 template <typename T>
-class ShapeWalk {
- public:
+struct ShapeWalk {
+  WalkPlan<T> plan;
+  Columns<T, 1> columns;
+  double* squares;         // [plan.vertex_chunks][batch][3]
+  double* column_squares;  // [plan.vertex_chunks][coefficients]
+
   ShapeWalk(WorkspaceLayout& layout, const Wpdc& wpdc, const MorphableShape& s)
       : plan(s.batch, wpdc.set.count, s.coefficients, 1),
-        columns_{layout.take<T>(s.batch * s.coefficients), s.batch, s.coefficients},
+        columns{layout.take<T>(s.batch * s.coefficients), s.batch, s.coefficients},
         squares(layout.take<double>(plan.vertex_chunks * s.batch * 3)),
         column_squares(layout.take<double>(plan.vertex_chunks * s.coefficients)) {}
 
@@ -51,22 +55,13 @@ class ShapeWalk {
     const T* z = wpdc.predicted_shape ? faces.pred : faces.target;
     for (int64_t b = 0; b < s.batch; ++b) {
       for (int64_t i = math::kPoseSize; i < size; ++i) {
-        columns_.set(b, i - math::kPoseSize, 0,
-                     math::dewhiten(z[b * size + i], faces.param_mean[i], faces.param_std[i]));
+        columns.set(b, i - math::kPoseSize, 0,
+                    math::dewhiten(z[b * size + i], faces.param_mean[i], faces.param_std[i]));
       }
     }
     walk_vertices(Basis<T>{faces.mean, faces.basis, wpdc.set, s.coefficients}, plan, s.batch, 3, squares,
-                  column_squares, parallel, ShapeSquares<T>{columns_});
+                  column_squares, parallel, ShapeSquares<T>{columns});
   }
-
-  WalkPlan<T> plan;
-
- private:
-  Columns<T, 1> columns_;
-
- public:
-  double* squares;         // [plan.vertex_chunks][batch][3]
-  double* column_squares;  // [plan.vertex_chunks][coefficients]
 };
 
 // The weights of a batch from those lengths.

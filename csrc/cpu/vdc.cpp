@@ -1,5 +1,5 @@
 // Vertex distance cost on the CPU: the walk of vertex_walk.h over the compared vertices.
-//   traffic: reads the basis once for up to 160 samples, and writes nothing of the vertices' size
+//   traffic: reads the basis once for each chunk of the samples, and writes nothing of the vertices' size
 
 #include "cpu/vdc.h"
 

@@ -19,7 +19,7 @@ namespace frnet::cpu::FRNET_ISA {
 inline constexpr int64_t kBlock = 4;
 // Of one item's samples: their coefficients, beside the group's basis in the second-level cache.
 inline constexpr int64_t kColumnBytes = 64 * 1024;
-// Items, where there is enough to do: 32 threads get 4 each, and the partial results of 4096 samples take 8 MB.
+// Items, where there is enough to do: 32 threads get 4 each, and partial results stay at some 10 MB for 62 parameters.
 inline constexpr int64_t kItems = 128;
 inline constexpr int64_t kFewest = 16;  // where the batch can be divided
 

@@ -1,6 +1,6 @@
 // WPDC and the Wing loss on vertices on the CPU: the walk of vertex_walk.h over the compared vertices, which takes the
 // lengths that WPDC weighs by along where it looks at the same ones; else a second, lighter walk does.
-//   traffic: reads the basis once for up to 160 samples, and writes nothing of the vertices' size
+//   traffic: reads the basis once for each chunk of the samples, and writes nothing of the vertices' size
 
 #include "cpu/wpdc_wing.h"
 

@@ -140,9 +140,6 @@ class MobileNetV1(Network):
             x = self.get_submodule(stage.name)(x)
         return self.fc(x.mean(dim=(2, 3)))
 
-    @torch.no_grad()
-    def fuse(self) -> nn.Module:
-        """See :meth:`frnet.models.network.Network.fuse`."""
-        fused = super().fuse()
-        fused.conv1, fused.bn1 = FoldedConv2d(self.conv1, self.bn1, "none"), nn.Identity()
-        return fused
+    def _fuse_parts(self) -> None:
+        super()._fuse_parts()
+        self.conv1, self.bn1 = FoldedConv2d(self.conv1, self.bn1, "none"), nn.Identity()

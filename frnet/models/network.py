@@ -46,10 +46,18 @@ class Network(nn.Module):
             raise RuntimeError(
                 f"{self.architecture}: fuse() folds the running statistics, which training changes: call eval() first"
             )
-        return _fused(copy.deepcopy(self))
+        fused = copy.deepcopy(self)
+        fused._fuse_parts()
+        return fused
+
+    def _fuse_parts(self) -> None:
+        """Puts inference forms in the places of the parts that have one."""
+        _fuse_children(self)
 
 
-def _fused(module: nn.Module) -> nn.Module:
+def _fuse_children(module: nn.Module) -> None:
     for name, child in module.named_children():
-        setattr(module, name, child.fuse() if hasattr(child, "fuse") else _fused(child))
-    return module
+        if hasattr(child, "fuse"):
+            setattr(module, name, child.fuse())
+        else:
+            _fuse_children(child)

@@ -5,12 +5,11 @@ torchvision is an extra: ``pip install frnet[torchvision]``. State-dict names ar
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .inputs import check_crops
 from .network import Network
@@ -60,22 +59,11 @@ class _TorchvisionNetwork(Network):
         check_crops(x, self.config.input_size, next(self.parameters()), self.architecture)
         return self.backbone(x)
 
-    @torch.no_grad()
-    def fuse(self) -> nn.Module:
-        """A copy for inference: batch normalisations right behind a convolution are folded into it.
-
-        Raises:
-            RuntimeError: the network is in training.
-        """
+    def _fuse_parts(self) -> None:
+        """Batch normalisations right behind a convolution are folded into it; DenseNet has others too."""
         from torch.fx.experimental.optimization import fuse
 
-        if self.training:
-            raise RuntimeError(
-                f"{self.architecture}: fuse() folds the running statistics, which training changes: call eval() first"
-            )
-        fused = copy.deepcopy(self)
-        fused.backbone = fuse(fused.backbone)
-        return fused
+        self.backbone = fuse(self.backbone)
 
 
 class ResNeXt50(_TorchvisionNetwork):

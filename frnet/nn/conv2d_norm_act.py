@@ -10,9 +10,9 @@ from frnet.ops.activations import ACTIVATIONS
 
 from .arguments import check_name
 from .batch_norm import fold_batch_norm, normalises_by_batch, refuse_fusing
-from .depthwise_conv2d_norm_act import convolve_normalise_activate
+from .depthwise_conv2d_norm_act import normalise_activate
 
-__all__ = ["Conv2dNormAct", "FoldedConv2d", "convolve_dense_normalise_activate"]
+__all__ = ["Conv2dNormAct", "FoldedConv2d"]
 
 _IN_PLACE = {
     "none": lambda v: v,
@@ -71,7 +71,11 @@ class Conv2dNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, in_channels, height, width] -> [batch, out_channels, out_height, out_width]."""
-        return convolve_dense_normalise_activate(x, self.conv, self.norm, self.activation)
+        if normalises_by_batch(self.norm):
+            return normalise_activate(self.conv(x), self.norm, self.activation)
+        return _IN_PLACE[self.activation](
+            F.conv2d(x, *_fold(self.conv, self.norm), self.conv.stride, self.conv.padding)
+        )
 
     @torch.no_grad()
     def fuse(self) -> FoldedConv2d:
@@ -86,16 +90,6 @@ class Conv2dNormAct(nn.Module):
     def extra_repr(self) -> str:
         """Text inside the brackets of ``repr``."""
         return f"activation={self.activation}"
-
-
-def convolve_dense_normalise_activate(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, activation: str) -> Tensor:
-    """The forward of :class:`Conv2dNormAct`, for modules that live elsewhere; conv has no bias."""
-    if normalises_by_batch(norm):
-        u = conv(x)
-        # A depthwise convolution that changes nothing, with what follows it.
-        unit = u.new_ones(u.shape[1], 1, 1, 1)
-        return convolve_normalise_activate(u, (unit, None, 1, 0, 1), norm, activation)
-    return _IN_PLACE[activation](F.conv2d(x, *_fold(conv, norm), conv.stride, conv.padding))
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

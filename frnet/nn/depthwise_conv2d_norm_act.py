@@ -15,7 +15,7 @@ from .folded import FoldedDepthwiseConv2d
 from .spatial_group_enhance import SpatialGroupEnhance
 from .squeeze_excite import SqueezeExcite
 
-__all__ = ["DepthwiseConv2dNormAct", "convolve_normalise_activate"]
+__all__ = ["DepthwiseConv2dNormAct", "convolve_normalise_activate", "normalise_activate"]
 
 
 class DepthwiseConv2dNormAct(nn.Module):
@@ -127,3 +127,11 @@ def convolve_normalise_activate(
         return operation(x, *conv, **statistics, activation=activation, **behind)
     convolution = (x, *conv, *fold_batch_norm(norm), activation)
     return ops.depthwise_conv2d(*convolution) if gate is None else gate.fused(*convolution, **gate.arguments())
+
+
+def normalise_activate(
+    u: Tensor, norm: nn.BatchNorm2d, activation: str, gate: SqueezeExcite | SpatialGroupEnhance | None = None
+) -> Tensor:
+    """What stands behind a convolution alone, as one op: a depthwise convolution that changes nothing, with it."""
+    unit = u.new_ones(u.shape[1], 1, 1, 1)
+    return convolve_normalise_activate(u, (unit, None, 1, 0, 1), norm, activation, gate)

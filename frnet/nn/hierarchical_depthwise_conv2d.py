@@ -11,7 +11,7 @@ from frnet.ops.activations import ACTIVATIONS
 from .arguments import check_channels, check_divides, check_name, check_pair
 from .batch_norm import batch_statistics_arguments, fold_batch_norm, normalises_by_batch, refuse_fusing
 from .depthwise_conv2d import DepthwiseConv2d
-from .depthwise_conv2d_norm_act import convolve_normalise_activate
+from .depthwise_conv2d_norm_act import normalise_activate
 from .folded import FoldedHierarchicalDepthwiseConv2d
 from .spatial_group_enhance import SpatialGroupEnhance
 
@@ -88,7 +88,6 @@ class HierarchicalDepthwiseConv2d(nn.Module):
         if gate is not None:
             gate.check_channels(name, channels)
         self.gate = gate
-        self.register_buffer("unit", torch.ones(channels, 1, 1, 1, **factory), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels, out_height, out_width]."""
@@ -103,8 +102,7 @@ class HierarchicalDepthwiseConv2d(nn.Module):
                 gate = {} if self.gate is None else self.gate.arguments()
                 return ops.hierarchical_depthwise_conv2d(x, *conv, **stage, **gate)
             u = ops.hierarchical_depthwise_conv2d(x, *conv, **stage)
-        # A convolution that changes nothing, with what follows it: no result is kept in between.
-        return convolve_normalise_activate(u, (self.unit, None, 1, 0, 1), self.out_norm, "none", self.gate)
+        return normalise_activate(u, self.out_norm, "none", self.gate)
 
     @torch.no_grad()
     def fuse(self) -> FoldedHierarchicalDepthwiseConv2d:

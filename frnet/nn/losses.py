@@ -31,25 +31,42 @@ class _FaceLoss(nn.Module):
         for name in ("mean", "basis", "param_mean", "param_std", "landmarks"):
             self.register_buffer(name, getattr(morphable, name), persistent=False)
 
-    def _chosen(self, name: str, vertices: Tensor | None) -> None:
-        """Keeps vertices as a buffer, having looked at them once and for all."""
-        if vertices is not None:
-            count = len(self.mean) // 3
-            if vertices.dtype != torch.int64 or vertices.dim() != 1 or vertices.numel() == 0:
-                raise ValueError(
-                    f"{self._name}: {name} must be int64 [count] with at least one vertex, got "
-                    f"{list(vertices.shape)} of {vertices.dtype}"
-                )
-            if vertices.min() < 0 or vertices.max() >= count:
-                raise ValueError(
-                    f"{self._name}: {name} must be indices from 0 to {count - 1}, got {int(vertices.min())} to "
-                    f"{int(vertices.max())}"
-                )
-            vertices = vertices.to(self.mean.device)
-        self.register_buffer(name, vertices, persistent=False)
-
     def _reduced(self, losses: Tensor) -> Tensor:
         return _REDUCTIONS[self.reduction](losses)
+
+
+class _VertexLoss(_FaceLoss):
+    """A loss that compares vertices."""
+
+    def __init__(
+        self,
+        morphable: MorphableModel,
+        reduction: str,
+        vertices: Tensor | None,
+        target_tz: bool,
+        precision: str,
+    ) -> None:
+        super().__init__(morphable, reduction)
+        self.register_buffer("vertices", self._checked(vertices), persistent=False)
+        self.target_tz = target_tz
+        self.precision = precision
+
+    def _checked(self, vertices: Tensor | None) -> Tensor | None:
+        """The vertices where the model is, looked at once and for all."""
+        if vertices is None:
+            return None
+        count = len(self.mean) // 3
+        if vertices.dtype != torch.int64 or vertices.dim() != 1 or vertices.numel() == 0:
+            raise ValueError(
+                f"{self._name}: vertices must be int64 [count] with at least one vertex, got "
+                f"{list(vertices.shape)} of {vertices.dtype}"
+            )
+        if vertices.min() < 0 or vertices.max() >= count:
+            raise ValueError(
+                f"{self._name}: vertices must be indices from 0 to {count - 1}, got {int(vertices.min())} to "
+                f"{int(vertices.max())}"
+            )
+        return vertices.to(self.mean.device)
 
 
 class WPDCLoss(_FaceLoss):
@@ -105,7 +122,7 @@ class WPDCLoss(_FaceLoss):
         return self._reduced((weights * (pred - target).square()).mean(1))
 
 
-class WingLoss(_FaceLoss):
+class WingLoss(_VertexLoss):
     r"""Wing loss on vertices; see :func:`frnet.ops.wpdc_wing`.
 
     Args:
@@ -144,12 +161,9 @@ class WingLoss(_FaceLoss):
         reduction: str = "mean",
         precision: str = "float32",
     ) -> None:
-        super().__init__(morphable, reduction)
+        super().__init__(morphable, reduction, vertices, target_tz, precision)
         self.width = width
         self.curvature = curvature
-        self._chosen("vertices", vertices)
-        self.target_tz = target_tz
-        self.precision = precision
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         _, wing = ops.wpdc_wing(
@@ -166,7 +180,7 @@ class WingLoss(_FaceLoss):
         return self._reduced(wing)
 
 
-class VDCLoss(_FaceLoss):
+class VDCLoss(_VertexLoss):
     r"""Vertex distance cost; see :func:`frnet.ops.vdc`.
 
     Args:
@@ -201,10 +215,7 @@ class VDCLoss(_FaceLoss):
         reduction: str = "mean",
         precision: str = "float32",
     ) -> None:
-        super().__init__(morphable, reduction)
-        self._chosen("vertices", vertices)
-        self.target_tz = target_tz
-        self.precision = precision
+        super().__init__(morphable, reduction, vertices, target_tz, precision)
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return self._reduced(ops.vdc(pred, target, self, self.vertices, self.target_tz, precision=self.precision))
@@ -219,7 +230,7 @@ class FRNetLossParts(NamedTuple):
     wpdc_factor: Tensor  # the balance
 
 
-class FRNetLoss(_FaceLoss):
+class FRNetLoss(_VertexLoss):
     r"""The joint loss of Mobile-FRNet: WPDC on the parameters plus Wing on the vertices, from one walk over the basis.
 
     .. math:: L = \lambda_1\, c\; \overline{\mathrm{wpdc}} + \lambda_2\; \overline{\mathrm{wing}}
@@ -228,7 +239,7 @@ class FRNetLoss(_FaceLoss):
     WPDC's, so that WPDC does nothing. The balance c says how that is dealt with:
 
     - "gradient": c makes the gradients of the batch's mean WPDC and of its mean Wing, with respect to the predictions,
-      equally long, so that the lambdas are the ratio of what they contribute. c is a constant to the derivative, drawn
+      equally long, so that the lambdas are the ratio of what they contribute. c is a constant to the derivative, taken
       from the slopes that the op gives anyway; in data-parallel training each process has its own.
     - a positive number: c itself.
     - "none": c is 1, the published sum as it stands.
@@ -281,7 +292,7 @@ class FRNetLoss(_FaceLoss):
         target_tz: bool = True,
         precision: str = "float32",
     ) -> None:
-        super().__init__(morphable, "mean")
+        super().__init__(morphable, "mean", vertices, target_tz, precision)
         for name, value in (("lambda_wpdc", lambda_wpdc), ("lambda_wing", lambda_wing)):
             if not value >= 0:
                 raise ValueError(f"{self._name}: {name} must be at least 0, got {value!r}")
@@ -295,9 +306,6 @@ class FRNetLoss(_FaceLoss):
         self.resample = _check_resample(self._name, morphable, resample)
         self.width = width
         self.curvature = curvature
-        self._chosen("vertices", vertices)
-        self.target_tz = target_tz
-        self.precision = precision
 
     def forward(self, pred: Tensor, target: Tensor) -> FRNetLossParts:
         wpdc, wing, *slopes = ops.wpdc_wing(

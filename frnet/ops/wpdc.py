@@ -90,7 +90,7 @@ def wpdc_wing(
             0.09 px at most), and it shrinks with the difference. WPDC is not affected.
         check_finite: whether to look for NaN and Inf, and on CUDA for vertices that do not exist, before computing; on
             CUDA that waits for the device.
-        return_slopes: whether to return the derivatives too, which cost nothing more than a backward pass does.
+        return_slopes: whether to return the derivatives too.
 
     Returns:
         (wpdc [batch], wing [batch]), and with return_slopes their derivatives with respect to pred, each [batch, P]

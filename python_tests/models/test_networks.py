@@ -1,6 +1,7 @@
 """Every network of the registry: sizes, the published table, the interface they share, and the inference form."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from frnet.models import (
     save_checkpoint,
 )
 from frnet.models import complexity as count
+from frnet.models.published import PUBLISHED
 
 NAMES = [
     "damdnet",
@@ -227,3 +229,16 @@ def test_files_of_other_networks_are_refused(tmp_path):
         create_model("mobile_frnet_noattention", width=0.25, pretrained=path)
     with pytest.raises(CheckpointError, match="with num_params=62, wanted num_params=70"):
         create_model("mobile_frnet", 70, width=0.25, pretrained=path)
+
+
+def test_the_documented_table_is_what_is_counted():
+    page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
+    rows = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:3] == "| `"
+    ]
+    assert [row[0] for row in rows] == list_models()
+    for name, params, published_params, macs, published_macs in rows:
+        cost, known = count(make(name)), PUBLISHED.get(name)
+        assert (params, macs) == (f"{cost.params / 1e6:.3f}", f"{cost.macs / 1e9:.4f}")
+        wanted = ("", "") if known is None else (f"{known.params:.2f}", f"{known.macs:.3f}")
+        assert (published_params, published_macs) == wanted

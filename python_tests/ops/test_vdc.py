@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from ops.test_wpdc_wing import MODEL, P, golden_model, relative_error
-from support.faces import Arrays, faces, some, weighted
+from support.faces import MODEL, Arrays, P, faces, golden_model, relative_error, some, weighted
 from support.op_tests import OpTests
 
 from frnet import ops

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.faces import Arrays, faces, some, weighted
-from support.op_tests import OpTests
+from support.faces import MODEL, Arrays, P, faces, golden_model, relative_error, some, weighted
+from support.op_tests import OpTests, draw
 from support.tolerances import assert_close
 
 from frnet import ops
@@ -58,21 +58,6 @@ class TestWpdcWing(OpTests):
     @staticmethod
     def reference(pred, target, mean, basis, param_mean, param_std, **options):
         return reference.wpdc_wing(pred, target, Arrays(mean, basis, param_mean, param_std), **options)
-
-
-def golden_model(golden) -> MorphableModel:
-    return MorphableModel(
-        golden["mean_shape"],
-        golden["basis_shape"],
-        golden["basis_expression"],
-        param_mean=golden["param_mean"],
-        param_std=golden["param_std"],
-        landmarks=golden["landmark_rows"][::3] // 3,
-    )
-
-
-def relative_error(got: torch.Tensor, wanted: np.ndarray) -> float:
-    return float(np.linalg.norm(got.detach().double().numpy() - wanted) / np.linalg.norm(wanted))
 
 
 @pytest.mark.parametrize("module", [ops, reference], ids=["op", "reference"])
@@ -133,6 +118,33 @@ def test_wing_on_both_sides_of_its_kink(dtype, width, curvature):
     rtol = 1e-14 if dtype == torch.float64 else 1e-6
     torch.testing.assert_close(wing.detach().double(), values.sum(1) / 3, rtol=rtol, atol=0)
     torch.testing.assert_close(slope[:, [3, 7]].double(), slopes / 3, rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize(("bits", "rms_px", "most_px"), [(10, 5e-4, 0.011), (7, 4e-3, 0.09)], ids=["tf32", "bfloat16"])
+def test_what_the_matrix_units_lose(shared, bits, rms_px, most_px):
+    """The errors that the docstring states: products of rounded numbers, on 3DDFA's model, in float64 otherwise."""
+    folder = shared / "3ddfa"
+    model = MorphableModel.from_3ddfa_grid(folder / "bfm_grid64_basis.npz", landmarks=folder / "landmark_basis")
+    model = model.to(torch.float64)
+    target = draw(256, 62, seed=1)
+    pred = target + draw(256, 62, seed=2)
+
+    def rounded(value):
+        half = 1 << (22 - bits)
+        words = value.float().view(torch.int32)
+        return ((words + half) & ~(2 * half - 1)).view(torch.float32).double()
+
+    def differences(keep):
+        params, target_params = model.dewhiten(pred), model.dewhiten(target)
+        basis = keep(model.basis).T
+        shape = (model.mean + keep(target_params[:, 12:]) @ basis).unflatten(1, (-1, 3))
+        change = (keep((params - target_params)[:, 12:]) @ basis).unflatten(1, (-1, 3))
+        matrix, target_matrix = (p[:, :12].unflatten(1, (3, 4))[:, :, :3] for p in (params, target_params))
+        return shape @ (matrix - target_matrix).mT + change @ matrix.mT
+
+    error = differences(rounded) - differences(lambda value: value)
+    assert float(error.square().mean().sqrt()) < rms_px
+    assert float(error.abs().max()) < most_px
 
 
 def test_slopes_are_the_gradients():
@@ -212,15 +224,6 @@ def test_the_target_is_not_differentiable():
         wing.sum().backward()
 
 
-MODEL = MorphableModel(
-    torch.zeros(15),
-    torch.zeros(15, 4),
-    torch.zeros(15, 0),
-    param_mean=torch.zeros(16),
-    param_std=torch.ones(16),
-    landmarks=[0, 3],
-)
-P = torch.zeros(2, 16)
 BIG = MorphableModel(
     torch.zeros(3), torch.zeros(3, 600), torch.zeros(3, 0), param_mean=torch.zeros(612), param_std=torch.ones(612)
 )

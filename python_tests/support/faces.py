@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from frnet.morphable import MorphableModel
 from support.op_tests import Sample, draw
 
 
@@ -45,3 +47,30 @@ def weighted(sample: Sample, vertices: int) -> Sample:
 def some(count: int, vertices: int) -> torch.Tensor:
     """Indices in no order, with repetitions."""
     return torch.randint(vertices, (count,), generator=torch.Generator().manual_seed(9))
+
+
+def golden_model(golden) -> MorphableModel:
+    return MorphableModel(
+        golden["mean_shape"],
+        golden["basis_shape"],
+        golden["basis_expression"],
+        param_mean=golden["param_mean"],
+        param_std=golden["param_std"],
+        landmarks=golden["landmark_rows"][::3] // 3,
+    )
+
+
+def relative_error(got: torch.Tensor, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(got.detach().double().numpy() - wanted) / np.linalg.norm(wanted))
+
+
+# For what is refused.
+MODEL = MorphableModel(
+    torch.zeros(15),
+    torch.zeros(15, 4),
+    torch.zeros(15, 0),
+    param_mean=torch.zeros(16),
+    param_std=torch.ones(16),
+    landmarks=[0, 3],
+)
+P = torch.zeros(2, 16)
