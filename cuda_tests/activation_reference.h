@@ -43,4 +43,11 @@ inline double slope(Activation activation, double z) {
   return 1;
 }
 
+// Whether rounding may put z on the other side of a jump of the slope.
+inline bool near_kink(Activation activation, double z, double error) {
+  if (activation == Activation::hardswish) return std::fabs(std::fabs(z) - 3) < error;
+  if (activation == Activation::relu6 && std::fabs(z - 6) < error) return true;
+  return activation <= Activation::relu6 && activation != Activation::none && std::fabs(z) < error;
+}
+
 }  // namespace test

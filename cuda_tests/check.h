@@ -76,6 +76,18 @@ struct Expected {
   }
 };
 
+// A long sum or mean. Many equal values round the same way every time, in double by more than is allowed of a kernel.
+struct LongSum {
+  long double value = 0;
+  double magnitude = 0;
+  void add(const Expected& term) {
+    value += term.value;
+    magnitude += term.magnitude;
+  }
+  void add(double term) { add(Expected{term, std::fabs(term)}); }
+  Expected over(double count = 1) const { return {static_cast<double>(value / count), magnitude / count}; }
+};
+
 template <typename T>
 struct Precision;  // unit roundoff of the storage type
 template <>

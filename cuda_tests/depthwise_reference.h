@@ -132,24 +132,6 @@ struct Inputs {
 
 // ------------------------------------------------------------------------------------------------ reference
 
-// Whether rounding may put z on the other side of a jump of the slope.
-inline bool near_kink(Activation activation, double z, double error) {
-  if (activation == Activation::hardswish) return std::fabs(std::fabs(z) - 3) < error;
-  if (activation == Activation::relu6 && std::fabs(z - 6) < error) return true;
-  return activation <= Activation::relu6 && activation != Activation::none && std::fabs(z) < error;
-}
-
-// A long sum or mean. Many equal values round the same way every time, in double by more than is allowed of a kernel.
-struct LongSum {
-  long double value = 0;
-  double magnitude = 0;
-  void add(const Expected& term) {
-    value += term.value;
-    magnitude += term.magnitude;
-  }
-  Expected over(double count = 1) const { return {static_cast<double>(value / count), magnitude / count}; }
-};
-
 template <typename T>
 struct Reference {
   using A = accumulator_t<T>;

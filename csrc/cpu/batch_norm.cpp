@@ -29,8 +29,9 @@ void batch_norm_terms(const BatchNorm<A>& norm, const A* sum_g, const A* sum_gv,
                       A* grad_gamma, int64_t channels, const Parallel&) {
   for (int64_t c = 0; c < channels; ++c) {
     const A inv_std = math::inverse_std(norm.variance[c], norm.epsilon);
-    const auto terms = math::batch_norm_terms(scale_of(norm, c) * inv_std, norm.mean[c], inv_std, sum_g[c], sum_gv[c],
-                                              static_cast<A>(count));
+    const A mean = norm.mean == nullptr ? A(0) : norm.mean[c];
+    const auto terms =
+        math::batch_norm_terms(scale_of(norm, c) * inv_std, mean, inv_std, sum_g[c], sum_gv[c], static_cast<A>(count));
     constant[c] = terms.constant;
     linear[c] = terms.linear;
     if (grad_gamma != nullptr) grad_gamma[c] = terms.grad_gamma;

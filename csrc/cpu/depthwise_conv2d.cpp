@@ -156,6 +156,13 @@ template <typename T>
 void depthwise_conv2d_statistics(const ConvInput<T>& input, const T* weight, const T* bias, accumulator_t<T>* mean,
                                  accumulator_t<T>* variance, const Shape& s, void* workspace,
                                  const Parallel& parallel) {
+  depthwise_conv2d_with_statistics<T>(input, weight, bias, nullptr, mean, variance, s, workspace, parallel);
+}
+
+template <typename T>
+void depthwise_conv2d_with_statistics(const ConvInput<T>& input, const T* weight, const T* bias, T* y,
+                                      accumulator_t<T>* mean, accumulator_t<T>* variance, const Shape& s,
+                                      void* workspace, const Parallel& parallel) {
   using A = accumulator_t<T>;
   constexpr int64_t kL = kLanes<A>;
   const Tiling tiling = forward_tiling(s);
@@ -182,6 +189,9 @@ void depthwise_conv2d_statistics(const ConvInput<T>& input, const T* weight, con
           const int64_t vectors = tile.rows * tile.columns;
           const Vec<A> center = activate_vectors(Activation::none, results.data, vectors) / static_cast<A>(vectors);
           lanes.merge(static_cast<double>(vectors), center, squared_deviations(results.data, vectors, center));
+          if (y == nullptr) return;
+          scatter(results, block_planes(y, block, s.out_height, s.out_width, s),
+                  {tile.row, tile.rows, tile.column, tile.columns, s.out_width}, scratch.out_table);
         });
         if (chunks.blocks.across_images) lanes.flush(block, s.channels, moments);
         last = block;
@@ -275,10 +285,12 @@ void backward_through_gate(const ConvGradient<T>& given, const GateGradient<accu
   });
 }
 
-#define FRNET_INSTANTIATE(T)                                                                            \
-  FRNET_INSTANTIATE_DEPTHWISE_CONV2D(T)                                                                 \
-  template void backward_through_gate<T>(const ConvGradient<T>&, const GateGradient<accumulator_t<T>>&, \
-                                         const ConvGradientOutput<T>&, const Shape&, void*, const Parallel&);
+#define FRNET_INSTANTIATE(T)                                                                                        \
+  FRNET_INSTANTIATE_DEPTHWISE_CONV2D(T)                                                                             \
+  template void backward_through_gate<T>(const ConvGradient<T>&, const GateGradient<accumulator_t<T>>&,             \
+                                         const ConvGradientOutput<T>&, const Shape&, void*, const Parallel&);       \
+  template void depthwise_conv2d_with_statistics<T>(const ConvInput<T>&, const T*, const T*, T*, accumulator_t<T>*, \
+                                                    accumulator_t<T>*, const Shape&, void*, const Parallel&);
 FRNET_INSTANTIATE(float)
 FRNET_INSTANTIATE(double)
 FRNET_INSTANTIATE(float16)

@@ -19,6 +19,12 @@ FRNET_IN_EVERY_ISA(
 
     template <typename T> size_t depthwise_conv2d_statistics_workspace(const DepthwiseConv2dShape& shape);
 
+    // The same, and v itself goes to y where that is not null, which is for shapes that work in tiles.
+    template <typename T>
+    void depthwise_conv2d_with_statistics(const ConvInput<T>& input, const T* weight, const T* bias, T* y,
+                                          accumulator_t<T>* mean, accumulator_t<T>* variance,
+                                          const DepthwiseConv2dShape& shape, void* workspace, const Parallel& parallel);
+
     template <typename T>
     void depthwise_conv2d_backward_sums(const ConvGradient<T>& gradient, accumulator_t<T>* sum_g,
                                         accumulator_t<T>* sum_gv, const DepthwiseConv2dShape& shape, void* workspace,

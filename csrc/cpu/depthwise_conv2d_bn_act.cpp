@@ -1,7 +1,9 @@
 // Depthwise convolution with batch statistics on the CPU.
 //   thread : the planes of one block of channels over the whole batch, where those stay in a cache from the pass that
 //            takes the statistics to the one that uses them; else both passes over the whole tensor
-//   traffic: reads x once and writes y once, backward reads x and grad_y once and writes grad_x; in passes, reads twice
+//   traffic: reads x once and writes y once, backward reads x and grad_y once and writes grad_x; in passes, y is
+//   written,
+//            read and written again, and backward reads twice
 
 #include "cpu/depthwise_conv2d_bn_act.h"
 
@@ -13,7 +15,9 @@
 #include "cpu/depthwise_backward.h"
 #include "cpu/depthwise_conv2d.h"
 #include "cpu/depthwise_forward.h"
+#include "cpu/gate_gradient.h"
 #include "cpu/lane_moments.h"
+#include "cpu/sge_epilogue.h"
 #include "math/batch_norm.h"
 
 namespace frnet::cpu::FRNET_ISA {
@@ -170,6 +174,23 @@ void backward_column(const ConvGradient<T>& gradient, const BatchNorm<accumulato
   }
 }
 
+template <typename T>
+void activate_in_place(T* y, const Epilogue<accumulator_t<T>>& epilogue, const Shape& s, const Parallel& parallel) {
+  constexpr int64_t kTogether = 32;  // channels
+  const int64_t pixels = s.out_height * s.out_width, blocks = math::ceil_div(s.channels, kTogether);
+  parallel(s.batch * blocks, math::ceil_div(kOutputsPerThread, max(1, kTogether * pixels)),
+           [&](int64_t begin, int64_t end) {
+             for (int64_t item = begin; item < end; ++item) {
+               const int64_t n = item / blocks, c = item % blocks * kTogether;
+               const ChannelPlanes<T> planes(y + n * s.memory_channels * pixels, c, min(kTogether, s.channels - c),
+                                             pixels, s.memory_channels, s.layout);
+               const ChannelPlanes<const T> v(y + n * s.memory_channels * pixels, c, min(kTogether, s.channels - c),
+                                              pixels, s.memory_channels, s.layout);
+               activate_group(v, GroupEpilogue<accumulator_t<T>>(epilogue, c), planes);
+             }
+           });
+}
+
 // Calls body(block of channels, scratch, what is kept) for all of them.
 template <typename A, typename Body>
 void for_columns(const Shape& s, const Parallel& parallel, const Body& body) {
@@ -213,8 +234,12 @@ void depthwise_conv2d_bn_act(const ConvInput<T>& input, const T* weight, const T
     });
   }
   const BatchNormInPasses<A> room(workspace, s, 0);
-  depthwise_conv2d_statistics<T>(input, weight, bias, mean, variance, s, room.conv_workspace, parallel);
+  // To read v again takes less than to compute it again, but 16 bits would round it.
+  const bool stores_v = sizeof(T) == sizeof(A) && works_in_tiles(s);
+  depthwise_conv2d_with_statistics<T>(input, weight, bias, stores_v ? y : nullptr, mean, variance, s,
+                                      room.conv_workspace, parallel);
   cpu::fold_batch_norm<A>(norm, room.scale, room.shift, s.channels, parallel);
+  if (stores_v) return activate_in_place<T>(y, {room.scale, room.shift, activation}, s, parallel);
   depthwise_conv2d<T>(input, weight, bias, {room.scale, room.shift, activation}, y, nullptr, s, room.conv_workspace,
                       parallel);
 }

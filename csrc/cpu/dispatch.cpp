@@ -1,5 +1,7 @@
 // Each CPU launcher calls the copy of itself that was compiled for the best instruction set at hand.
 
+#include "cpu/batch_norm_act.h"
+#include "cpu/batch_norm_act_sge.h"
 #include "cpu/depthwise_conv2d.h"
 #include "cpu/depthwise_conv2d_bn_act.h"
 #include "cpu/depthwise_conv2d_gates.h"
@@ -27,6 +29,48 @@
 #endif
 
 namespace frnet::cpu {
+
+template <typename T>
+void batch_norm_act(const T* x, const BatchNorm<accumulator_t<T>>& norm, Activation activation, accumulator_t<T>* mean,
+                    accumulator_t<T>* variance, T* y, const BatchNormActShape& shape, void* workspace,
+                    const Parallel& parallel) {
+  FRNET_DISPATCH(batch_norm_act<T>(x, norm, activation, mean, variance, y, shape, workspace, parallel));
+}
+
+template <typename T>
+void batch_norm_act_backward(const T* grad_y, const T* x, const BatchNorm<accumulator_t<T>>& norm,
+                             Activation activation, const BatchNormActGradient<T>& gradient,
+                             const BatchNormActShape& shape, void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(batch_norm_act_backward<T>(grad_y, x, norm, activation, gradient, shape, workspace, parallel));
+}
+
+template <typename T>
+size_t batch_norm_act_workspace(const BatchNormActShape& shape) {
+  FRNET_DISPATCH(batch_norm_act_workspace<T>(shape));
+}
+
+template <typename T>
+void batch_norm_act_sge(const T* x, const BatchNorm<accumulator_t<T>>& norm, Activation activation,
+                        const SgeGate<accumulator_t<T>>& gate, accumulator_t<T>* mean, accumulator_t<T>* variance, T* y,
+                        const BatchNormActShape& shape, int64_t groups, void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(
+      batch_norm_act_sge<T>(x, norm, activation, gate, mean, variance, y, shape, groups, workspace, parallel));
+}
+
+template <typename T>
+void batch_norm_act_sge_backward(const T* grad_y, const T* x, const BatchNorm<accumulator_t<T>>& norm,
+                                 Activation activation, const SgeGate<accumulator_t<T>>& gate,
+                                 const BatchNormActGradient<T>& gradient, accumulator_t<T>* grad_weight,
+                                 accumulator_t<T>* grad_bias, const BatchNormActShape& shape, int64_t groups,
+                                 void* workspace, const Parallel& parallel) {
+  FRNET_DISPATCH(batch_norm_act_sge_backward<T>(grad_y, x, norm, activation, gate, gradient, grad_weight, grad_bias,
+                                                shape, groups, workspace, parallel));
+}
+
+template <typename T>
+size_t batch_norm_act_sge_workspace(const BatchNormActShape& shape, int64_t groups) {
+  FRNET_DISPATCH(batch_norm_act_sge_workspace<T>(shape, groups));
+}
 
 template <typename T>
 void depthwise_conv2d(const ConvInput<T>& input, const T* weight, const T* bias,
@@ -294,6 +338,14 @@ size_t wpdc_weights_workspace(const Wpdc& wpdc, const MorphableShape& shape) {
   FRNET_DISPATCH(wpdc_weights_workspace<T>(wpdc, shape));
 }
 
+FRNET_INSTANTIATE_BATCH_NORM_ACT(float)
+FRNET_INSTANTIATE_BATCH_NORM_ACT(double)
+FRNET_INSTANTIATE_BATCH_NORM_ACT(float16)
+FRNET_INSTANTIATE_BATCH_NORM_ACT(bfloat16)
+FRNET_INSTANTIATE_BATCH_NORM_ACT_SGE(float)
+FRNET_INSTANTIATE_BATCH_NORM_ACT_SGE(double)
+FRNET_INSTANTIATE_BATCH_NORM_ACT_SGE(float16)
+FRNET_INSTANTIATE_BATCH_NORM_ACT_SGE(bfloat16)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(double)
 FRNET_INSTANTIATE_DEPTHWISE_CONV2D(float16)

@@ -42,7 +42,8 @@ __global__ void __launch_bounds__(kThreads)
   if (c >= channels) return;
   const A inv_std = math::inverse_std(norm.variance[c], norm.epsilon);
   const A scale = (norm.gamma ? norm.gamma[c] : A(1)) * inv_std;
-  const auto terms = math::batch_norm_terms(scale, norm.mean[c], inv_std, sum_g[c], sum_gv[c], count);
+  const A mean = norm.mean ? norm.mean[c] : A(0);
+  const auto terms = math::batch_norm_terms(scale, mean, inv_std, sum_g[c], sum_gv[c], count);
   constant[c] = terms.constant;
   linear[c] = terms.linear;
   if (grad_gamma) grad_gamma[c] = terms.grad_gamma;

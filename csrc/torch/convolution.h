@@ -25,6 +25,12 @@ inline ScalarType accumulation_dtype(ScalarType dtype) {
   return dtype == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
+// [size], of x's accumulation type.
+inline Tensor empty_values(int64_t size, const Tensor& x) {
+  const int64_t sizes[] = {size};
+  return empty(sizes, accumulation_dtype(x.scalar_type()), x);
+}
+
 // A contiguous [size] tensor of x's accumulation type.
 inline Tensor check_values(const char* op, const char* name, const Tensor& values, int64_t size, const Tensor& x) {
   STD_TORCH_CHECK(values.dim() == 1 && values.size(0) == size, op, ": wanted ", name, " of ", size, " values");
@@ -81,10 +87,7 @@ struct Convolution {
     const int64_t size[] = {shape.batch, shape.channels, shape.out_height, shape.out_width};
     return empty(size, x.scalar_type(), x, shape.layout);
   }
-  Tensor empty_values(int64_t size) const {
-    const int64_t sizes[] = {size};
-    return empty(sizes, accumulation_dtype(x.scalar_type()), x);
-  }
+  Tensor empty_values(int64_t size) const { return binding::empty_values(size, x); }
   // A gradient of the result, dense in x's layout.
   Tensor check_gradient(const char* op, const Tensor& gradient) const {
     STD_TORCH_CHECK(gradient.dim() == 4 && gradient.size(0) == shape.batch && gradient.size(1) == shape.channels &&

@@ -12,7 +12,7 @@ constexpr const char* kOp = "frnet::depthwise_conv2d_bn_act";
 template <typename Device>
 std::tuple<Tensor, Tensor, Tensor> forward(FRNET_CONV_PARAMETERS, FRNET_NORM_PARAMETERS) {
   const Convolution conv(kOp, FRNET_CONV_ARGUMENTS);
-  const Normalization norm(kOp, conv, FRNET_NORM_ARGUMENTS);
+  const Normalization norm(kOp, conv.x, FRNET_NORM_ARGUMENTS);
   Tensor y = conv.empty_result();
   const Device device(conv.x);
   for_floating_type(kOp, conv.x.scalar_type(), [&](auto type) {
@@ -33,8 +33,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(Tensor grad_y, FRNET
                                                             bool needs_beta) {
   constexpr const char* kBackward = "frnet::depthwise_conv2d_bn_act_backward";
   const Convolution conv(kBackward, FRNET_CONV_ARGUMENTS);
-  Normalization norm(kBackward, conv, FRNET_NORM_ARGUMENTS);
-  norm.take(kBackward, conv, mean, variance);
+  Normalization norm(kBackward, conv.x, FRNET_NORM_ARGUMENTS);
+  norm.take(kBackward, conv.x, mean, variance);
   grad_y = conv.check_gradient(kBackward, grad_y);
   const ConvolutionGradients gradients(conv, needs_x, needs_weight, needs_bias, needs_gamma, needs_beta);
   const Device device(conv.x);

@@ -64,7 +64,7 @@ std::tuple<Tensor, Tensor, Tensor> forward_with_statistics(FRNET_CONV_PARAMETERS
                                                            FRNET_SE_PARAMETERS) {
   constexpr const char* kTraining = "frnet::depthwise_conv2d_bn_act_se";
   const Convolution conv(kTraining, FRNET_CONV_ARGUMENTS);
-  const Normalization norm(kTraining, conv, FRNET_NORM_ARGUMENTS);
+  const Normalization norm(kTraining, conv.x, FRNET_NORM_ARGUMENTS);
   const SeArguments se(kTraining, conv.shape.channels, conv.x, FRNET_SE_ARGUMENTS);
   Tensor y = conv.empty_result();
   const Device device(conv.x);
@@ -87,7 +87,7 @@ Gradients backward_with_statistics(Tensor grad_y, FRNET_CONV_PARAMETERS, FRNET_N
   constexpr const char* kBackward = "frnet::depthwise_conv2d_bn_act_se_backward";
   const Convolution conv(kBackward, FRNET_CONV_ARGUMENTS);
   FoldedNormalization norm(kBackward, conv, FRNET_NORM_ARGUMENTS);
-  norm.take(kBackward, conv, mean, variance);
+  norm.take(kBackward, conv.x, mean, variance);
   const SeArguments se(kBackward, conv.shape.channels, conv.x, FRNET_SE_ARGUMENTS);
   grad_y = conv.check_gradient(kBackward, grad_y);
   const ConvolutionGradients gradients(conv, needs_x, needs_weight, needs_bias, needs_gamma, needs_beta);

@@ -65,7 +65,7 @@ std::tuple<Tensor, Tensor, Tensor> forward_with_statistics(FRNET_CONV_PARAMETERS
                                                            Tensor sge_weight, Tensor sge_bias, int64_t groups) {
   constexpr const char* kTraining = "frnet::depthwise_conv2d_bn_act_sge";
   const Convolution conv(kTraining, FRNET_CONV_ARGUMENTS);
-  const Normalization norm(kTraining, conv, FRNET_NORM_ARGUMENTS);
+  const Normalization norm(kTraining, conv.x, FRNET_NORM_ARGUMENTS);
   const SgeArguments gate(kTraining, sge_weight, sge_bias, groups, conv);
   Tensor y = conv.empty_result();
   const Device device(conv.x);
@@ -88,7 +88,7 @@ Gradients backward_with_statistics(Tensor grad_y, FRNET_CONV_PARAMETERS, FRNET_N
   constexpr const char* kBackward = "frnet::depthwise_conv2d_bn_act_sge_backward";
   const Convolution conv(kBackward, FRNET_CONV_ARGUMENTS);
   FoldedNormalization norm(kBackward, conv, FRNET_NORM_ARGUMENTS);
-  norm.take(kBackward, conv, mean, variance);
+  norm.take(kBackward, conv.x, mean, variance);
   const SgeArguments gate(kBackward, sge_weight, sge_bias, groups, conv);
   grad_y = conv.check_gradient(kBackward, grad_y);
   const ConvolutionGradients gradients(conv, needs_x, needs_weight, needs_bias, needs_gamma, needs_beta);

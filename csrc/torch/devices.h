@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "frnet/batch_norm.h"
+#include "frnet/batch_norm_act.h"
+#include "frnet/batch_norm_act_sge.h"
 #include "frnet/depthwise_conv2d.h"
 #include "frnet/depthwise_conv2d_bn_act.h"
 #include "frnet/hierarchical_depthwise_conv2d.h"
@@ -30,6 +32,10 @@ namespace frnet::binding {
     return Workspace(device::name<T>(std::forward<Parameters>(parameters)...), like); \
   }
 #define FRNET_LAUNCHERS(device, execution)                              \
+  FRNET_LAUNCHER(device, batch_norm_act, execution)                     \
+  FRNET_LAUNCHER(device, batch_norm_act_backward, execution)            \
+  FRNET_LAUNCHER(device, batch_norm_act_sge, execution)                 \
+  FRNET_LAUNCHER(device, batch_norm_act_sge_backward, execution)        \
   FRNET_LAUNCHER(device, depthwise_conv2d, execution)                   \
   FRNET_LAUNCHER(device, depthwise_conv2d_statistics, execution)        \
   FRNET_LAUNCHER(device, depthwise_conv2d_backward, execution)          \
@@ -55,6 +61,8 @@ namespace frnet::binding {
   FRNET_LAUNCHER(device, vdc, execution)                                \
   FRNET_LAUNCHER(device, wpdc_weights, execution)                       \
   FRNET_LAUNCHER(device, wpdc_wing, execution)                          \
+  FRNET_WORKSPACE(device, batch_norm_act_workspace)                     \
+  FRNET_WORKSPACE(device, batch_norm_act_sge_workspace)                 \
   FRNET_WORKSPACE(device, depthwise_conv2d_workspace)                   \
   FRNET_WORKSPACE(device, depthwise_conv2d_statistics_workspace)        \
   FRNET_WORKSPACE(device, depthwise_conv2d_backward_workspace)          \

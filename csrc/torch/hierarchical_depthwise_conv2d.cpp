@@ -152,7 +152,7 @@ std::tuple<Tensor, Tensor, Tensor> forward_with_statistics(FRNET_CONV_PARAMETERS
                                                            int64_t splits) {
   constexpr const char* kTraining = "frnet::hierarchical_depthwise_conv2d_bn_act";
   const Convolution conv(kTraining, FRNET_CONV_ARGUMENTS);
-  const Normalization norm(kTraining, conv, FRNET_NORM_ARGUMENTS);
+  const Normalization norm(kTraining, conv.x, FRNET_NORM_ARGUMENTS);
   const Splits split(kTraining, conv, splits);
   Tensor u = conv.empty_result();
   const Device device(conv.x);
@@ -177,8 +177,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward_with_statistics(
     bool needs_x, bool needs_weight, bool needs_bias, bool needs_gamma, bool needs_beta) {
   constexpr const char* kBackward = "frnet::hierarchical_depthwise_conv2d_bn_act_backward";
   const Convolution conv(kBackward, FRNET_CONV_ARGUMENTS);
-  Normalization norm(kBackward, conv, FRNET_NORM_ARGUMENTS);
-  norm.take(kBackward, conv, mean, variance);
+  Normalization norm(kBackward, conv.x, FRNET_NORM_ARGUMENTS);
+  norm.take(kBackward, conv.x, mean, variance);
   const Splits split(kBackward, conv, splits);
   grad_u = conv.check_gradient(kBackward, grad_u);
   u = conv.check_gradient(kBackward, u);

@@ -18,18 +18,19 @@ struct Normalization {
   double epsilon;
   Activation activation;
 
-  Normalization(const char* op, const Convolution& conv, FRNET_NORM_PARAMETERS)
-      : gamma(check_values(op, "gamma", gamma, conv.shape.channels, conv.x)),
-        beta(check_values(op, "beta", beta, conv.shape.channels, conv.x)),
-        mean(conv.empty_values(conv.shape.channels)),
-        variance(conv.empty_values(conv.shape.channels)),
+  // x: of what the statistics are, or what has as many channels.
+  Normalization(const char* op, const Tensor& x, FRNET_NORM_PARAMETERS)
+      : gamma(check_values(op, "gamma", gamma, x.size(1), x)),
+        beta(check_values(op, "beta", beta, x.size(1), x)),
+        mean(empty_values(x.size(1), x)),
+        variance(empty_values(x.size(1), x)),
         epsilon(epsilon),
         activation(check_activation(op, activation)) {}
 
   // Statistics of an earlier forward pass.
-  void take(const char* op, const Convolution& conv, const Tensor& given_mean, const Tensor& given_variance) {
-    mean = check_values(op, "mean", given_mean, conv.shape.channels, conv.x);
-    variance = check_values(op, "variance", given_variance, conv.shape.channels, conv.x);
+  void take(const char* op, const Tensor& x, const Tensor& given_mean, const Tensor& given_variance) {
+    mean = check_values(op, "mean", given_mean, x.size(1), x);
+    variance = check_values(op, "variance", given_variance, x.size(1), x);
   }
 
   // The parameters of channels from `first` on.
@@ -47,7 +48,7 @@ struct FoldedNormalization : Normalization {
   Tensor scale, shift;
 
   FoldedNormalization(const char* op, const Convolution& conv, FRNET_NORM_PARAMETERS)
-      : Normalization(op, conv, FRNET_NORM_ARGUMENTS),
+      : Normalization(op, conv.x, FRNET_NORM_ARGUMENTS),
         scale(conv.empty_values(conv.shape.channels)),
         shift(conv.empty_values(conv.shape.channels)) {}
 

@@ -130,8 +130,13 @@ def convolve_normalise_activate(
 
 
 def normalise_activate(
-    u: Tensor, norm: nn.BatchNorm2d, activation: str, gate: SqueezeExcite | SpatialGroupEnhance | None = None
+    u: Tensor, norm: nn.BatchNorm2d, activation: str, gate: SpatialGroupEnhance | None = None
 ) -> Tensor:
-    """What stands behind a convolution alone, as one op: a depthwise convolution that changes nothing, with it."""
-    unit = u.new_ones(u.shape[1], 1, 1, 1)
+    """What stands behind a convolution alone, as one op."""
+    if normalises_by_batch(norm):
+        statistics = batch_statistics_arguments(norm)
+        if gate is None:
+            return ops.batch_norm_act(u, **statistics, activation=activation)
+        return ops.batch_norm_act_sge(u, **statistics, activation=activation, **gate.arguments())
+    unit = u.new_ones(u.shape[1], 1, 1, 1)  # a convolution that changes nothing
     return convolve_normalise_activate(u, (unit, None, 1, 0, 1), norm, activation, gate)

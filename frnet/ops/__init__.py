@@ -1,5 +1,7 @@
 """The fused kernels as differentiable torch ops, each a drop-in part for other models."""
 
+from frnet.ops.batch_norm_act import batch_norm_act
+from frnet.ops.batch_norm_act_sge import batch_norm_act_sge
 from frnet.ops.depthwise import depthwise_conv2d, depthwise_conv2d_statistics
 from frnet.ops.depthwise_bn_act import depthwise_conv2d_bn_act
 from frnet.ops.depthwise_bn_act_se import depthwise_conv2d_bn_act_se
@@ -13,6 +15,8 @@ from frnet.ops.vertex_distance import vdc
 from frnet.ops.wpdc import wpdc_weights, wpdc_wing
 
 __all__ = [
+    "batch_norm_act",
+    "batch_norm_act_sge",
     "depthwise_conv2d",
     "depthwise_conv2d_bn_act",
     "depthwise_conv2d_bn_act_se",

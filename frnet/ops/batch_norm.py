@@ -1,4 +1,4 @@
-"""Batch normalisation behind a convolution: what the plain, the gated and the hierarchical stage share."""
+"""Batch normalisation: what the ops with one share, alone and behind a convolution."""
 
 from __future__ import annotations
 
@@ -6,10 +6,27 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from frnet.ops.checks import FLOATING, accumulation_dtype, check_device, check_dtype, check_tensor
+from frnet.ops.checks import (
+    FLOATING,
+    accumulation_dtype,
+    check_accumulated,
+    check_device,
+    check_dtype,
+    check_image,
+    check_tensor,
+    image_layout,
+)
 from frnet.ops.convolution import accumulated, check_convolution, result_size
+from frnet.ops.device import check_built_for
 
-__all__ = ["convolve_and_normalise", "empty_statistics", "save_for_backward", "saved_arguments"]
+__all__ = [
+    "convolve_and_normalise",
+    "empty_normalised",
+    "empty_statistics",
+    "normalise",
+    "save_for_backward",
+    "saved_arguments",
+]
 
 
 def convolve_and_normalise(
@@ -41,10 +58,10 @@ def convolve_and_normalise(
     bn_weight, bn_bias, running_mean, running_var = parameters.values()
     try:
         if not training:
-            refuse_misfits(weight, *parameters.values())
+            refuse_misfits(weight, 0, *parameters.values())
             epilogue = fold_running_statistics(x, bn_weight, bn_bias, running_mean, running_var, eps)
             return evaluation(x, weight, bias, *options, *epilogue, activation, *behind, *only_in_evaluation)
-        refuse_misfits(weight, running_mean, running_var, written=True)
+        refuse_misfits(weight, 0, running_mean, running_var, written=True)
         affine = accumulated(x, bn_weight, bn_bias)
         y, mean, variance = getattr(torch.ops.frnet, op).default(
             x, weight, bias, *options, *affine, eps, activation, *behind
@@ -56,6 +73,51 @@ def convolve_and_normalise(
     count = check_enough_values(op, y.shape)
     update_running_statistics(running_mean, running_var, mean, variance, momentum, count)
     return y
+
+
+def normalise(
+    op: str,
+    evaluation: Callable[..., torch.Tensor],
+    x: torch.Tensor,
+    parameters: dict[str, torch.Tensor | None],
+    rules: tuple[bool, float, float],
+    activation: int,
+    behind: Sequence = (),
+    check: Callable[[], None] = lambda: None,
+) -> torch.Tensor:
+    """The same without a convolution; ``evaluation`` is still the form of an op with one."""
+    training, momentum, eps = rules
+    bn_weight, bn_bias, running_mean, running_var = parameters.values()
+    try:
+        if not training:
+            refuse_misfits(x, 1, *parameters.values())
+            epilogue = fold_running_statistics(x, *parameters.values(), eps)
+            unit = x.new_ones(x.shape[1], 1, 1, 1)  # a convolution that changes nothing
+            return evaluation(x, unit, None, 1, 1, 0, 0, 1, 1, *epilogue, activation, *behind)
+        refuse_misfits(x, 1, running_mean, running_var, written=True)
+        affine = accumulated(x, bn_weight, bn_bias)
+        y, mean, variance = getattr(torch.ops.frnet, op).default(x, *affine, eps, activation, *behind)
+    except (RuntimeError, TypeError):
+        check_image(op, x)
+        check_parameters(op, x, training, **parameters)
+        check_built_for(op, x.device)
+        if training:
+            check_enough_values(op, x.shape)
+        check()
+        raise
+    count = check_enough_values(op, y.shape)
+    update_running_statistics(running_mean, running_var, mean, variance, momentum, count)
+    return y
+
+
+def empty_normalised(op: str, x: torch.Tensor, gamma, beta) -> tuple[torch.Tensor, ...]:
+    """What a training form without a convolution returns, not filled; raises where its arguments do not fit."""
+    check_image(op, x)
+    for name, value in (("bn_weight", gamma), ("bn_bias", beta)):
+        if value is not None:
+            check_accumulated(op, name, value, x, (x.shape[1],), "[channels]")
+    check_built_for(op, x.device)
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=image_layout(x)), *empty_statistics(x)
 
 
 def empty_statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,6 +144,13 @@ def saved_arguments(ctx) -> tuple:
 def check_batch_norm(op: str, x, weight, bias, options: tuple[int, ...], training: bool, **parameters) -> None:
     """Raises where the arguments of the convolution or the parameters of the normalisation do not fit."""
     check_convolution(op, x, weight, bias, options)
+    check_parameters(op, x, training, **parameters)
+    if training:
+        check_enough_values(op, (*x.shape[:2], *result_size(x, weight, options)))
+
+
+def check_parameters(op: str, x: torch.Tensor, training: bool, **parameters) -> None:
+    """Raises where the parameters of a normalisation do not fit x's channels."""
     for name, value in parameters.items():
         if value is None:
             if name.startswith("running_") and not training:
@@ -92,8 +161,6 @@ def check_batch_norm(op: str, x, weight, bias, options: tuple[int, ...], trainin
             raise ValueError(f"{op}: {name} must have shape [{x.shape[1]}], the channels of x, got {list(value.shape)}")
         check_dtype(op, name, value, FLOATING)
         check_device(op, name, value, "x", x)
-    if training:
-        check_enough_values(op, (*x.shape[:2], *result_size(x, weight, options)))
 
 
 def check_enough_values(op: str, result: tuple[int, ...]) -> int:
@@ -107,21 +174,22 @@ def check_enough_values(op: str, result: tuple[int, ...]) -> int:
     return count
 
 
-def refuse_misfits(weight: object, *parameters: object, written: bool = False) -> None:
+def refuse_misfits(like: object, axis: int, *parameters: object, written: bool = False) -> None:
     """Raises, in no particular words, where torch would broadcast or convert silently.
 
+    like: as large as there are channels along its axis.
     written: these are updated when the op is done, and then it is too late to find one on another device.
     """
-    if not isinstance(weight, torch.Tensor):
+    if not isinstance(like, torch.Tensor):
         raise TypeError("no tensor")
-    channels = weight.shape[0] if weight.dim() else 0
+    channels = like.shape[axis] if like.dim() > axis else 0
     for parameter in parameters:
         if parameter is not None and not (
             isinstance(parameter, torch.Tensor)
             and parameter.is_floating_point()
             and parameter.numel() == channels
             and parameter.dim() == 1
-            and not (written and parameter.device != weight.device)
+            and not (written and parameter.device != like.device)
         ):
             raise TypeError("not one floating value per channel")
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 
 __all__ = [
+    "batch_norm_act",
+    "batch_norm_act_sge",
     "depthwise_conv2d",
     "depthwise_conv2d_bn_act",
     "depthwise_conv2d_bn_act_se",
@@ -67,6 +69,27 @@ def depthwise_conv2d_bn_act(
     return _ACTIVATIONS[activation](
         F.batch_norm(v, running_mean, running_var, bn_weight, bn_bias, training, momentum, eps)
     )
+
+
+def batch_norm_act(
+    x,
+    bn_weight=None,
+    bn_bias=None,
+    running_mean=None,
+    running_var=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
+    activation="none",
+):
+    """See ``frnet.ops.batch_norm_act``."""
+    y = F.batch_norm(x, running_mean, running_var, bn_weight, bn_bias, training, momentum, eps)
+    return _ACTIVATIONS[activation](y)
+
+
+def batch_norm_act_sge(x, *norm_arguments, sge_weight, sge_bias, groups, **norm_options):
+    """See ``frnet.ops.batch_norm_act_sge``."""
+    return sge_gate(batch_norm_act(x, *norm_arguments, **norm_options), sge_weight, sge_bias, groups)
 
 
 def sge_gate(x, weight, bias, groups):

@@ -21,6 +21,8 @@ CONV = make(2, C, 6, 3, 1, 1)
 EPILOGUE = with_epilogue(CONV, "silu")
 
 CALLS = {
+    "batch_norm_act": IMAGE.adding(BN | RUNNING, training=True, activation="relu"),
+    "batch_norm_act_sge": IMAGE.adding(BN | RUNNING | SGE, training=True, groups=G),
     "depthwise_conv2d": EPILOGUE,
     "depthwise_conv2d pooled": EPILOGUE.adding(pooled=True),
     "depthwise_conv2d_statistics": CONV,

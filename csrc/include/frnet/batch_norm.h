@@ -22,7 +22,8 @@ namespace cpu {
 template <typename A>
 void fold_batch_norm(const BatchNorm<A>& norm, A* scale, A* shift, int64_t channels, const Parallel& parallel);
 
-// count: values per channel behind the statistics. grad_gamma may be null. (The gradient of beta is sum_g.)
+// count: values per channel behind the statistics. grad_gamma may be null. (The gradient of beta is sum_g.) Where
+// norm.mean is null, sum_gv and linear are of v less its mean.
 template <typename A>
 void batch_norm_terms(const BatchNorm<A>& norm, const A* sum_g, const A* sum_gv, int64_t count, A* constant, A* linear,
                       A* grad_gamma, int64_t channels, const Parallel& parallel);
