@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from frnet.align import FaceAligner, FileResult
     from frnet.align.outputs import ResultWriter
+    from frnet.evaluate.command import Report
 
 app = typer.Typer(help="3D face alignment.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out, err = Console(), Console(stderr=True)
@@ -137,52 +139,159 @@ def _ticker(progress: Progress, name: str) -> Callable[[int, int], None]:
     return lambda done, total: progress.update(task, completed=done, total=total or None)
 
 
+_NETWORK, _PROTOCOL, _OUTPUT = "A network", "Protocol", "Output"
+_LONGEST_LISTING = 50  # images; what is beyond it is in per_image.csv alone
+
+
+def _panel(panel: str, help_text: str, *names: str, **checks):
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, **checks)
+
+
+def _panel_file(panel: str, help_text: str, *names: str):
+    return _panel(panel, help_text, *names, exists=True, dir_okay=False)
+
+
+def _panel_folder(panel: str, help_text: str, *names: str):
+    return _panel(panel, help_text, *names, exists=True, file_okay=False)
+
+
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="AFLW2000-3D: images and .mat files.")],
-    weights: Weights,
-    model: Model,
-    detector: DetectorFile = None,
-    landmarks: Landmarks = None,
-    whitening: WhiteningFile = None,
-    reference: Annotated[Path | None, _file("Landmarks to compare with: .npz of names, landmarks68.")] = None,
-    roi: Annotated[str, typer.Option(help="Ground-truth crop: exact or 3ddfa-compat.")] = "3ddfa-compat",
-    device: Device = "cpu",
+    truth: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TRUTH",
+            exists=True,
+            file_okay=False,
+            help="AFLW2000-3D: images and .mat files; or 3DDFA's folder test.configs.",
+        ),
+    ],
+    weights: Annotated[Path | None, _panel_file(_NETWORK, "Checkpoint.", "--weights", "-w")] = None,
+    model: Annotated[
+        Path | None, _panel(_NETWORK, "Morphable model; also for params of a file.", "--model", "-m", exists=True)
+    ] = None,
+    landmarks: Annotated[Path | None, _panel_folder(_NETWORK, "Folder of the landmark basis, for a grid .npz.")] = None,
+    whitening: Annotated[Path | None, _panel_file(_NETWORK, "Whitening .pkl, if not that of the weights.")] = None,
+    detector: Annotated[
+        Path | None, _panel_file(_NETWORK, "Also with its boxes and two passes.", "--detector", "-d")
+    ] = None,
+    device: Annotated[str, _panel(_NETWORK, "Where it runs, such as cpu or cuda.")] = "cpu",
+    name: Annotated[str | None, _panel(_NETWORK, "What tables call it; the weights' file name by default.")] = None,
+    crops: Annotated[Path | None, _panel_folder(_NETWORK, "With test.configs: its 120x120 crops.")] = None,
+    crop_list: Annotated[
+        Path | None, _panel_file(_NETWORK, "With test.configs: names of the crops in order; else sorted.", "--list")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--predictions",
+            "-p",
+            exists=True,
+            dir_okay=False,
+            help="Another method's .npz (docs/evaluation.md); may be repeated.",
+        ),
+    ] = None,
+    data: Annotated[str, _panel(_PROTOCOL, "Of test.configs: aflw2000 or aflw.")] = "aflw2000",
+    annotation: Annotated[str, _panel(_PROTOCOL, "Of test.configs: original, reannotated or all.")] = "original",
+    split: Annotated[str, _panel(_PROTOCOL, "Of test.configs, whose yaw makes the bins: pose, new or all.")] = "pose",
+    roi: Annotated[str, _panel(_PROTOCOL, "Ground-truth crop: exact, 3ddfa-compat or both.")] = "both",
+    coordinates: Annotated[
+        str, _panel(_PROTOCOL, "as-stored: 0-based against 1-based, as is usual; or matched.")
+    ] = "as-stored",
+    dense_truth: Annotated[Path | None, _panel_file(_PROTOCOL, "True meshes, .npz: also dense NME.")] = None,
+    bootstrap: Annotated[int, _panel(_PROTOCOL, "Resamples for 95 % intervals; 0: none.", min=0)] = 1000,
+    seed: Annotated[int, _panel(_PROTOCOL, "Of the resamples.", min=0)] = 0,
+    reference: Annotated[
+        Path | None, _panel_file(_PROTOCOL, "Landmarks to compare ours with: .npz of names, landmarks68.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        _panel(_OUTPUT, "Folder for table, CSV, JSON, curves, sheets.", "--out", "-o", file_okay=False),
+    ] = None,
+    worst: Annotated[int, _panel(_OUTPUT, "Faces on the contact sheets of --out; 0: none.", min=0)] = 24,
 ) -> None:
-    """NME on AFLW2000-3D: with ground-truth crops and, given a detector, with its boxes and two passes."""
-    from frnet.align import FaceAligner, open_morphable
-    from frnet.evaluate import evaluate_aflw2000, landmark_difference, list_aflw2000
+    """NME on AFLW2000-3D or AFLW, in the published table, of a network or of any method's predictions.
 
-    if roi not in ("exact", "3ddfa-compat"):
-        raise typer.BadParameter(f"--roi must be exact or 3ddfa-compat, got {roi}")
-    samples = list_aflw2000(folder)
-    settings = {"morphable": open_morphable(model, landmarks), "whitening": whitening, "device": device}
-    aligner = FaceAligner(weights, **settings)
-    truth_roi = evaluate_aflw2000(aligner, samples, roi)
-    columns = {f"roi: {roi}": truth_roi}
-    if detector is not None:
-        two_pass = FaceAligner(weights, **settings, detector=detector, passes=2)
-        columns["detector, two passes"] = evaluate_aflw2000(two_pass, samples, "detector")
+    A row for each rule by which crops are cut, and the protocol of every row under the table.
+    """
+    from frnet.evaluate.command import Request, RequestError, run
+    from frnet.evaluate.report import report_tables, write_report
 
-    table = Table("image", "yaw", title=f"NME in percent, {len(samples)} images", show_footer=True)
+    request = Request(
+        truth=truth,
+        weights=weights,
+        model=model,
+        landmarks=landmarks,
+        whitening=whitening,
+        detector=detector,
+        device=device,
+        predictions=tuple(predictions or ()),
+        crops=crops,
+        crop_list=crop_list,
+        data=data,
+        annotation=annotation,
+        split=split,
+        roi=roi,
+        coordinates=coordinates,
+        dense_truth=dense_truth,
+        reference=reference,
+        bootstrap=bootstrap,
+        seed=seed,
+        name=name,
+    )
+    try:
+        report = run(request)
+    except RequestError as error:
+        raise typer.BadParameter(str(error)) from None
+    if report.whitening is not None:
+        err.print(f"whitening: {escape(report.whitening)}", highlight=False, soft_wrap=True)
+    if report.evaluations:
+        _print_whole(_image_table(report))
+    for table in report_tables(report):
+        printed = Table(*table.header[:1], *_right(*table.header[1:]), title=table.title)
+        for row in table.rows:
+            printed.add_row(*map(escape, row))
+        _print_whole(printed)
+        for mark, text in table.notes.items():
+            out.print(f"[{mark}] {text}", markup=False, highlight=False)
+    for index, evaluation in report.evaluations.items():
+        if evaluation.missed:
+            names = evaluation.missed[:_LONGEST_LISTING]
+            count = f"{len(evaluation.missed)} of {len(evaluation.names)} images"
+            missed = f"no face in {count} ({', '.join(names)}); the means leave them out"
+            out.print(f"{report.results[index].method}: {missed}", markup=False)
+    for note in report.notes:
+        err.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    if out_dir is not None:
+        for path in write_report(out_dir, report, worst):
+            err.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def _print_whole(table: Table) -> None:
+    """Also where it is wider than the terminal: a figure cut short is none."""
+    width = Measurement.get(out, out.options.update(max_width=1000), table).maximum
+    Console(width=max(width, out.width)).print(table)
+
+
+def _image_table(report: Report) -> Table:
+    """NME of each image under each way of cropping; of many images the means alone."""
+    results = {index: report.results[index] for index in report.evaluations}
+    first = next(iter(results.values()))
+    table = Table("image", "yaw", title=f"NME in percent, {len(first.names)} images", show_footer=True)
     table.columns[0].footer = "mean"
-    cells = [[sample.image.name, f"{sample.yaw:.1f}"] for sample in samples]
-    for name, result in columns.items():
-        table.add_column(name, footer=f"{100 * result.mean:.3f}", justify="right")
+    cells = [[name, f"{yaw:.1f}"] for name, yaw in zip(first.names, first.yaw, strict=True)]
+    for result in results.values():
+        table.add_column(f"roi: {result.protocol.roi}", footer=f"{result.sample_mean:.3f}", justify="right")
         for row, value in zip(cells, result.nme, strict=True):
-            row.append(f"{100 * value:.3f}" if value == value else "no face")
-    if reference is not None:
-        difference = landmark_difference(truth_roi, reference)
+            row.append(f"{value:.3f}" if value == value else "no face")
+    if report.reference_difference is not None:
+        difference = report.reference_difference
         table.add_column("off reference, px", footer=f"max {difference.max():.5f}", justify="right")
         for row, value in zip(cells, difference, strict=True):
             row.append(f"{value:.5f}")
-    for row in cells:
+    for row in cells if len(cells) <= _LONGEST_LISTING else ():
         table.add_row(*row)
-    err.print(f"whitening: {escape(aligner.whitening_source)}", highlight=False, soft_wrap=True)
-    out.print(table)
-    for name, result in columns.items():
-        if result.missed:
-            out.print(f"{name}: no face in {', '.join(result.missed)}; the mean leaves them out", markup=False)
+    return table
 
 
 @app.command()

@@ -119,9 +119,10 @@ def test_evaluate_prints_both_figures(run, shared, options):
     folder = shared / "aflw2000-3d-sample"
     result = run("evaluate", folder, *options, "--reference", folder / "mb05_reference.npz")
     assert result.returncode == 0
-    (mean,) = [line for line in result.stdout.splitlines() if "mean" in line]
-    truth_roi, two_pass, difference = map(float, re.findall(r"\d+\.\d+", mean))
+    (mean,) = [line for line in result.stdout.splitlines() if line.startswith("│ mean")]
+    truth_roi, exact_roi, two_pass, difference = map(float, re.findall(r"\d+\.\d+", mean))
     assert truth_roi == pytest.approx(3.415, abs=0.005)
+    assert exact_roi == pytest.approx(3.445, abs=0.005)
     assert two_pass <= 3.6
     assert difference < 0.05
     assert "image04331.jpg" in result.stdout

@@ -1,7 +1,8 @@
 """AFLW2000-3D: images with 68 landmarks in 3D, as a folder of ``.jpg`` files with ``.mat`` files beside them.
 
-Ground truth is used as it is stored, which is how the published numbers come about: it counts pixels from 1,
-so that it lies one pixel right of and below our 0-based coordinates, and crops cut by it as well.
+Ground truth counts pixels from 1. By default it is used as it is stored, which is how figures for the weights of
+3DDFA_V2 are usually taken: it then lies one pixel right of and below our 0-based coordinates, and so do crops cut by
+it.
 """
 
 from __future__ import annotations
@@ -10,18 +11,24 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
 from frnet import geometry
-from frnet.align import Face, FaceAligner, read_image
 
 from .nme import nme
+from .predictions import Predictions
+from .protocol import COORDINATES
+from .truth import Truth
 
-ROI_RULES = ("exact", "3ddfa-compat", "detector")
+if TYPE_CHECKING:
+    from frnet.align import Face, FaceAligner
+
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_CROPS = ("exact", "3ddfa-compat", "detector")
 
 
 @dataclass(eq=False)
@@ -32,11 +39,13 @@ class AFLW2000Sample:
         image: the image file.
         landmarks: float32 [68, 3], pixels counted from 1, y down.
         yaw: degrees, as fitted (``Pose_Para``); a few values in the data set are beyond +-180.
+        pose: float64 [3], yaw, pitch, roll in degrees, as fitted; None where it was not read.
     """
 
     image: Path
     landmarks: NDArray[np.float32]
     yaw: float
+    pose: NDArray[np.float64] | None = None
 
     def roi(self, rule: str, width: int, height: int) -> NDArray[np.float64]:
         """The crop that the ground truth gives.
@@ -70,12 +79,14 @@ class Evaluation:
         nme: float64 [n], fractions; NaN where no face was found.
         yaw: float64 [n], degrees.
         faces: the face that was compared, per image; None where none was found.
+        crops: where the crops came from, in words.
     """
 
     names: list[str]
     nme: NDArray[np.float64]
     yaw: NDArray[np.float64]
     faces: list[Face | None]
+    crops: str = ""
 
     @property
     def mean(self) -> float:
@@ -88,13 +99,45 @@ class Evaluation:
         """Names of the images in which no face was found."""
         return [name for name, face in zip(self.names, self.faces, strict=True) if face is None]
 
+    def predictions(self, method: str, vertices: bool = False) -> Predictions:
+        """The faces as predictions in image pixels; NaN where there is none.
+
+        Args:
+            method: name for the tables.
+            vertices: whether to take the dense vertices too.
+
+        Raises:
+            ValueError: vertices are wanted, and no face was found in any image.
+        """
+        found = np.array([face is not None for face in self.faces])
+        if vertices and not found.any():
+            raise ValueError(f"{method}: no face was found in any of the {len(found)} images, so there are no vertices")
+
+        def rows(value, shape: tuple[int, ...]) -> NDArray[np.float32]:
+            array = np.full((len(self.faces), *shape), np.nan, np.float32)
+            array[found] = [value(face) for face in self.faces if face is not None] or array[:0]
+            return array
+
+        mesh = next((face.vertices.shape for face in self.faces if face is not None), ())
+        return Predictions(
+            method=method,
+            landmarks=rows(lambda face: face.landmarks, (68, 3)),
+            frame="image",
+            names=self.names,
+            vertices=rows(lambda face: face.vertices, mesh) if vertices else None,
+            pose=rows(lambda face: face.pose, (3,)),
+            found=found,
+            crops=self.crops,
+            source=method,
+        )
+
 
 def read_aflw2000(image: str | os.PathLike) -> AFLW2000Sample:
     """Ground truth from the ``.mat`` file beside an image.
 
     Raises:
         FileNotFoundError: there is no ``.mat`` file of that name.
-        ValueError: it is damaged or does not hold 68 three-dimensional landmarks.
+        ValueError: it is damaged, does not hold 68 three-dimensional landmarks and a pose, or holds a NaN.
     """
     image = Path(image)
     path = image.with_suffix(".mat")
@@ -108,9 +151,12 @@ def read_aflw2000(image: str | os.PathLike) -> AFLW2000Sample:
     if points is None or points.shape != (3, 68):
         given = "nothing" if points is None else list(points.shape)
         raise ValueError(f"ground truth {path}: pt3d_68 must be [3, 68], got {given}")
-    if pose is None or pose.size < 2:
+    if pose is None or pose.size < 3:
         raise ValueError(f"ground truth {path} holds no Pose_Para")
-    return AFLW2000Sample(image, points.T.astype(np.float32), float(np.degrees(pose.ravel()[1])))
+    pitch, yaw, roll = np.degrees(pose.ravel()[:3].astype(np.float64)).tolist()
+    if not np.isfinite(points).all() or not np.isfinite([pitch, yaw, roll]).all():
+        raise ValueError(f"ground truth {path} holds values that are NaN or infinite")
+    return AFLW2000Sample(image, points.T.astype(np.float32), yaw, np.array([yaw, pitch, roll]))
 
 
 def list_aflw2000(folder: str | os.PathLike) -> list[AFLW2000Sample]:
@@ -118,20 +164,48 @@ def list_aflw2000(folder: str | os.PathLike) -> list[AFLW2000Sample]:
 
     Raises:
         NotADirectoryError: there is no such folder.
-        ValueError: it holds no such pair; or see :func:`read_aflw2000`.
+        FileNotFoundError: a ``.mat`` file has no image.
+        ValueError: there is no such pair; or see :func:`read_aflw2000`.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: no such folder")
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    files = sorted(folder.iterdir())
+    images = [path for path in files if path.suffix.lower() in _IMAGE_SUFFIXES]
+    stems = {path.stem for path in images}
+    for path in files:
+        if path.suffix == ".mat" and path.stem not in stems:
+            raise FileNotFoundError(f"ground truth {path} has no image beside it: {path.stem}.jpg is missing")
     samples = [read_aflw2000(path) for path in images if path.with_suffix(".mat").is_file()]
     if not samples:
         raise ValueError(f"{folder} holds no image with a .mat file of the same name")
     return samples
 
 
+def truth_of_aflw2000(samples: list[AFLW2000Sample]) -> Truth:
+    """The samples as ground truth for :func:`frnet.evaluate.measure`."""
+    points = np.stack([sample.landmarks for sample in samples]).astype(np.float64)
+    poses = [sample.pose for sample in samples]
+    return Truth(
+        data="AFLW2000-3D",
+        points=points,
+        visible=np.ones(points.shape[:2], bool),
+        landmarks=points,
+        yaw=np.array([sample.yaw for sample in samples]),
+        annotation="original (pt3d_68)",
+        split="Pose_Para",
+        names=[sample.image.name for sample in samples],
+        images=[sample.image for sample in samples],
+        pose=None if any(pose is None for pose in poses) else np.stack(poses),
+    )
+
+
 def evaluate_aflw2000(
-    aligner: FaceAligner, samples: list[AFLW2000Sample], roi: str = "3ddfa-compat", batch: int = 64
+    aligner: FaceAligner,
+    samples: list[AFLW2000Sample],
+    roi: str = "3ddfa-compat",
+    batch: int = 64,
+    coordinates: str = "as-stored",
 ) -> Evaluation:
     """Align every image and compare with its ground truth.
 
@@ -141,28 +215,36 @@ def evaluate_aflw2000(
         roi: where the crop comes from: ``"exact"`` or ``"3ddfa-compat"`` (see :meth:`AFLW2000Sample.roi`), or
             ``"detector"``; of several detected faces the one whose crop is centred nearest to the true face.
         batch: images read at a time.
+        coordinates: ``"as-stored"`` cuts by and compares with ground truth that counts from 1, as published
+            figures usually do; ``"matched"`` subtracts 1 from it first, as our coordinates count from 0.
 
     Raises:
-        ValueError: another ``roi``.
+        ValueError: another ``roi`` or ``coordinates``.
         FileNotFoundError, ImageError: see :func:`frnet.align.read_image`.
     """
-    if roi not in ROI_RULES:
-        raise ValueError(f"evaluate_aflw2000: roi must be one of {', '.join(ROI_RULES)}, got {roi!r}")
+    from frnet.align import read_image
+
+    if roi not in _CROPS:
+        raise ValueError(f"evaluate_aflw2000: roi must be one of {', '.join(_CROPS)}, got {roi!r}")
+    if coordinates not in COORDINATES:
+        raise ValueError(f"evaluate_aflw2000: coordinates must be one of {', '.join(COORDINATES)}, got {coordinates!r}")
+    shift = np.float32(coordinates == "matched")
     faces: list[Face | None] = []
     for first in range(0, len(samples), batch):
         part = samples[first : first + batch]
         images = [read_image(sample.image) for sample in part]
         rois = None
         if roi != "detector":
-            rois = [s.roi(roi, i.shape[1], i.shape[0])[None] for s, i in zip(part, images, strict=True)]
+            rois = [s.roi(roi, i.shape[1], i.shape[0])[None] - shift for s, i in zip(part, images, strict=True)]
         for sample, found in zip(part, aligner(images, rois=rois), strict=True):
             faces.append(min(found, key=partial(_distance, sample), default=None))
     errors = [
-        np.nan if face is None else float(nme(face.landmarks, sample.landmarks))
+        np.nan if face is None else float(nme(face.landmarks, sample.landmarks - [shift, shift, 0]))
         for face, sample in zip(faces, samples, strict=True)
     ]
     yaw = np.array([sample.yaw for sample in samples])
-    return Evaluation([sample.image.name for sample in samples], np.array(errors), yaw, faces)
+    crops = roi if roi != "detector" else f"detector, {aligner.passes} passes"
+    return Evaluation([sample.image.name for sample in samples], np.array(errors), yaw, faces, crops)
 
 
 def _distance(sample: AFLW2000Sample, face: Face) -> float:

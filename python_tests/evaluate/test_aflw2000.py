@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 import scipy.io
 
-from frnet.align import Detections, FaceAligner
-from frnet.evaluate import evaluate_aflw2000, landmark_difference, list_aflw2000, read_aflw2000
-from frnet.models import load_checkpoint
-from frnet.morphable import MorphableModel
+from frnet.align import Detections
+from frnet.evaluate import (
+    evaluate_aflw2000,
+    landmark_difference,
+    list_aflw2000,
+    measure,
+    pose_mae,
+    read_aflw2000,
+    truth_of_aflw2000,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +29,6 @@ def folder(shared) -> Path:
 @pytest.fixture(scope="module")
 def samples(folder):
     return list_aflw2000(folder)
-
-
-@pytest.fixture(scope="module")
-def make_aligner(shared):
-    checkpoint = load_checkpoint(shared / "3ddfa/weights/mb05_120x120.pth")
-    model = MorphableModel.from_3ddfa_landmarks(shared / "3ddfa/landmark_basis")
-    whitening = shared / "3ddfa/weights/param_mean_std_62d_120x120.pkl"
-    return lambda **settings: FaceAligner(checkpoint, model, whitening, **settings)
 
 
 def test_ground_truth_is_the_published_one(shared, folder, samples):
@@ -81,9 +79,42 @@ def test_missed_faces_are_counted_apart(samples, make_aligner):
     assert result.nme[found].max() < 0.3  # the face in the middle was compared, not the one in the corner
 
 
+def test_missed_faces_in_tables(samples, make_aligner):
+    """They are left out of every mean, and the protocol says how many they are."""
+    boxes = np.float32([[135, 190, 315, 370]])
+    faces = iter([1, 0, 1, 1, 0, 1, 1, 1])
+    detector = lambda _: Detections(boxes[: (count := next(faces))], np.ones(count, np.float32))  # noqa: E731
+    evaluation = evaluate_aflw2000(make_aligner(detector=detector), samples, "detector")
+    truth = truth_of_aflw2000(samples)
+    result = measure(evaluation.predictions("ours"), truth)
+    np.testing.assert_allclose(result.nme / 100, evaluation.nme, rtol=1e-9)
+    assert np.isnan(result.nme).nonzero()[0].tolist() == [1, 4]
+    assert (result.protocol.images, result.protocol.missed) == (6, 2)
+    assert "6 images (2 more without a face, left out)" in str(result.protocol)
+    assert result.sample_mean == pytest.approx(100 * evaluation.mean)
+    pose = pose_mae(evaluation.predictions("ours").pose, truth.pose)
+    assert pose.counted.tolist() == [True, False, True, True, False, True, True, True]
+
+
 def test_nobody_found(samples, make_aligner):
     nobody = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
-    assert np.isnan(evaluate_aflw2000(make_aligner(detector=lambda _: nobody), samples[:2], "detector").mean)
+    evaluation = evaluate_aflw2000(make_aligner(detector=lambda _: nobody), samples[:2], "detector")
+    assert np.isnan(evaluation.mean)
+    result = measure(evaluation.predictions("ours"), truth_of_aflw2000(samples[:2]))
+    assert np.isnan([*result.nme, *result.bins, result.mean]).all()
+    assert result.protocol.images == 0
+    with pytest.raises(ValueError, match="no face was found in any of the 2 images"):
+        evaluation.predictions("ours", vertices=True)
+
+
+def test_matched_coordinates(samples, make_aligner):
+    """Our first pixel is 0, the ground truth's 1; 3.341 % where both it and the crops are moved by one."""
+    matched = evaluate_aflw2000(make_aligner(), samples, coordinates="matched")
+    assert 100 * matched.mean == pytest.approx(3.341, abs=0.005)
+    result = measure(matched.predictions("ours"), truth_of_aflw2000(samples), coordinates="matched")
+    np.testing.assert_allclose(result.nme / 100, matched.nme, rtol=1e-6)
+    with pytest.raises(ValueError, match="coordinates must be one of as-stored, matched, got 'x'"):
+        evaluate_aflw2000(make_aligner(), samples, coordinates="x")
 
 
 def test_folders_and_files_that_are_not_the_data_set(tmp_path, folder):
