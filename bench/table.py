@@ -80,8 +80,22 @@ def scaling_section(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def data_section(path: Path) -> str:
+    run = json.loads(path.read_text())
+    lines = [
+        f"\n## Training samples from one worker: OpenCV {run['opencv']}, torch {run['torch']}\n",
+        f"Per second of processor time. Mobile-FRNet trains on {run['network_per_second']:.0f} crops a second at the "
+        f"most with {run['cores']} cores (`bench/data_rates.py`).\n",
+        "| data | samples a second | times the network |",
+        "|---|---|---|",
+    ]
+    for row in run["data_rates"]:
+        lines.append(f"| {row['data']} | {row['per_second']:.0f} | {ratio(row['ratio'])} |")
+    return "\n".join(lines) + "\n"
+
+
 # What a saved run has in it tells who wrote it.
-SECTIONS = {"rows": memory_section, "by_vertices": scaling_section, "benchmarks": section}
+SECTIONS = {"data_rates": data_section, "rows": memory_section, "by_vertices": scaling_section, "benchmarks": section}
 
 
 def main(paths: list[str]) -> None:

@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 # Parts are loaded where they are first used: some need torch, some OpenCV, some neither.
 _FUNCTIONS = {"create_model": "frnet.models", "list_models": "frnet.models"}
-_MODULES = ("align", "evaluate", "export", "geometry", "models", "morphable", "nn", "ops")
+_MODULES = ("align", "data", "evaluate", "export", "geometry", "models", "morphable", "nn", "ops")
 
 
 def __getattr__(name: str):

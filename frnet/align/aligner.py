@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from frnet import geometry, ops
+from frnet.images import Image, check_image, read_image
 from frnet.models.checkpoint import Checkpoint, describe_whitening, load_checkpoint
 from frnet.models.whitening import check_whitening, find_whitening
 from frnet.morphable import MorphableModel
@@ -21,7 +22,6 @@ from frnet.morphable.whitening import Whitening, load_whitening
 
 from .detectors import Detector, open_detector
 from .face import Face, Pose
-from .images import Image, check_image, read_image
 from .open_morphable import open_morphable
 
 ImageLike = str | os.PathLike | Image

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .images import Image, check_image
+from frnet.images import Image, check_image
+from frnet.raster import rasterize
 
 if TYPE_CHECKING:
     from .aligner import Face
@@ -166,8 +167,7 @@ def shade_mesh(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int]]:
     """Rasterise a mesh with a depth test, all triangles at once.
 
-    Every pixel of every triangle's bounding box is tested against its three edges; of those inside, the
-    nearest one to the viewer stays. Faces larger than :data:`RENDER_SIZE` are rendered at that size.
+    Faces larger than :data:`RENDER_SIZE` are rendered at that size.
 
     Args:
         vertices: [N, 3], image pixels, z towards the viewer.
@@ -192,9 +192,11 @@ def shade_mesh(
     points = vertices.astype(np.float32, copy=True)
     points[:, :2] = (points[:, :2] - low + 0.5) * (grid / size).astype(np.float32) - 0.5
     points[:, 2] *= scale
-    corners = points[triangles]  # [T, 3, 3]
-    light = _light(corners)
-    shade, cover = _rasterise(corners, light, int(grid[0]), int(grid[1]))
+    width, height = grid.tolist()
+    seen = rasterize(points, triangles, width, height)
+    shade, cover = np.zeros((2, height, width), np.float32)
+    shade.ravel()[seen.pixels] = _light(points[triangles])[seen.triangles]
+    cover.ravel()[seen.pixels] = 1
     if scale < 1:
         shade, cover = (
             cv2.resize(part, tuple(map(int, size)), interpolation=cv2.INTER_LINEAR) for part in (shade, cover)
@@ -210,38 +212,6 @@ def _light(corners: NDArray[np.float32]) -> NDArray[np.float32]:
     normals *= np.where(normals[:, 2:] < 0, -1, 1)  # towards the viewer
     lamp = np.array([0.0, -0.4, 1.0], np.float32)
     return (0.25 + 0.75 * np.clip(normals @ (lamp / np.linalg.norm(lamp)), 0, 1)).astype(np.float32)
-
-
-def _rasterise(
-    corners: NDArray[np.float32], light: NDArray[np.float32], width: int, height: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    low = np.ceil(corners[:, :, :2].min(axis=1)).astype(np.int64).clip(0)
-    high = np.floor(corners[:, :, :2].max(axis=1)).astype(np.int64)
-    high = np.minimum(high, (width - 1, height - 1))
-    span = (high - low + 1).clip(0)
-    count = span[:, 0] * span[:, 1]
-    edges = corners[:, [1, 2, 0], :2] - corners[:, :, :2]  # [T, 3, 2]
-    area = edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]
-    chosen = np.flatnonzero((count > 0) & (area != 0))
-
-    owner = np.repeat(chosen, count[chosen])  # triangle of every candidate pixel
-    step = np.arange(len(owner)) - np.repeat(np.cumsum(count[chosen]) - count[chosen], count[chosen])
-    x = low[owner, 0] + step % span[owner, 0]
-    y = low[owner, 1] + step // span[owner, 0]
-    weights = np.empty((len(owner), 3), np.float32)  # barycentric, times twice the area
-    for k in range(3):
-        start, edge = corners[owner, k], edges[owner, k]
-        weights[:, (k + 2) % 3] = edge[:, 0] * (y - start[:, 1]) - edge[:, 1] * (x - start[:, 0])
-    weights /= area[owner, None]
-    inside = (weights >= -1e-4).all(axis=1)
-    owner, pixel, weights = owner[inside], (y * width + x)[inside], weights[inside]
-    depth = np.einsum("ck,ck->c", weights, corners[owner, :, 2])
-
-    order = np.argsort(depth, kind="stable")  # of several writes to one pixel the last, nearest one stays
-    shade, cover = np.zeros(width * height, np.float32), np.zeros(width * height, np.float32)
-    shade[pixel[order]] = light[owner[order]]
-    cover[pixel] = 1
-    return shade.reshape(height, width), cover.reshape(height, width)
 
 
 def _fixed_point(points: NDArray[np.floating]) -> NDArray[np.int32]:

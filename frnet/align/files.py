@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from frnet.images import IMAGE_SUFFIXES, Image, read_image
+
 from .aligner import FaceAligner, Regions
 from .face import Face
-from .images import IMAGE_SUFFIXES, Image, read_image
 from .video import VIDEO_SUFFIXES
 
 BATCH_PIXELS = 100_000_000  # images held in memory at a time: 300 MB

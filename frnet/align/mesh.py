@@ -14,7 +14,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from .images import Image
+from frnet.images import Image
 
 
 def face_mesh(

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from frnet.images import Image
+
 from .draw import draw_faces
 from .face import Face
-from .images import Image
 from .mesh import save_mesh, vertex_colors
 
 

@@ -20,10 +20,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from frnet.images import Image, ImageError
+
 from .aligner import FaceAligner, Regions, following_roi
 from .draw import draw_faces
 from .face import Face
-from .images import Image, ImageError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 MIN_ROI_AREA = 2020.0  # square pixels

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 from frnet import geometry
+from frnet.data.mat import read_mat
 
 from .nme import nme
 from .predictions import Predictions
@@ -63,11 +63,7 @@ class AFLW2000Sample:
         Raises:
             ValueError: another rule.
         """
-        if rule == "exact":
-            return geometry.roi_from_landmarks(self.landmarks)
-        if rule == "3ddfa-compat":
-            return geometry.clamp_roi(geometry.roi_from_landmarks_benchmark(self.landmarks), width, height)
-        raise ValueError(f"AFLW2000Sample: roi must be 'exact' or '3ddfa-compat', got {rule!r}")
+        return geometry.benchmark_roi(self.landmarks, rule, width, height)
 
 
 @dataclass(eq=False)
@@ -140,23 +136,9 @@ def read_aflw2000(image: str | os.PathLike) -> AFLW2000Sample:
         ValueError: it is damaged, does not hold 68 three-dimensional landmarks and a pose, or holds a NaN.
     """
     image = Path(image)
-    path = image.with_suffix(".mat")
-    if not path.is_file():
-        raise FileNotFoundError(f"ground truth {path}: no such file")
-    try:
-        data = scipy.io.loadmat(path, variable_names=["pt3d_68", "Pose_Para"])
-    except Exception as error:  # loadmat raises whatever the damaged bytes lead to
-        raise ValueError(f"ground truth {path} is not a readable MAT file ({error})") from error
-    points, pose = data.get("pt3d_68"), data.get("Pose_Para")
-    if points is None or points.shape != (3, 68):
-        given = "nothing" if points is None else list(points.shape)
-        raise ValueError(f"ground truth {path}: pt3d_68 must be [3, 68], got {given}")
-    if pose is None or pose.size < 3:
-        raise ValueError(f"ground truth {path} holds no Pose_Para")
-    pitch, yaw, roll = np.degrees(pose.ravel()[:3].astype(np.float64)).tolist()
-    if not np.isfinite(points).all() or not np.isfinite([pitch, yaw, roll]).all():
-        raise ValueError(f"ground truth {path} holds values that are NaN or infinite")
-    return AFLW2000Sample(image, points.T.astype(np.float32), yaw, np.array([yaw, pitch, roll]))
+    label = read_mat(image.with_suffix(".mat"))
+    pitch, yaw, roll = np.degrees(label.pose_para[:3]).tolist()
+    return AFLW2000Sample(image, label.landmarks.astype(np.float32), yaw, np.array([yaw, pitch, roll]))
 
 
 def list_aflw2000(folder: str | os.PathLike) -> list[AFLW2000Sample]:

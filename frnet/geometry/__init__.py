@@ -3,6 +3,8 @@
 from frnet.geometry.crop import crop, normalize
 from frnet.geometry.frames import crop_to_image, crop_to_image_3ddfa_v1, image_to_crop
 from frnet.geometry.labels import (
+    Frame,
+    first_pixel,
     params_from_pose_para,
     pose_para_from_params,
     project_300wlp,
@@ -16,6 +18,7 @@ from frnet.geometry.pose import (
     rotation_from_euler,
 )
 from frnet.geometry.roi import (
+    benchmark_roi,
     clamp_roi,
     require_roi,
     roi_from_box,
@@ -23,26 +26,43 @@ from frnet.geometry.roi import (
     roi_from_landmarks_benchmark,
     roi_is_valid,
 )
+from frnet.geometry.similarity import (
+    crop_affine,
+    crop_view,
+    label_positions,
+    relative_affine,
+    transform_params,
+    transform_points,
+)
 
 __all__ = [
+    "Frame",
     "Pose",
+    "benchmark_roi",
     "clamp_roi",
     "crop",
+    "crop_affine",
     "crop_to_image",
     "crop_to_image_3ddfa_v1",
+    "crop_view",
     "decompose_pose",
     "euler_from_rotation",
+    "first_pixel",
     "image_to_crop",
+    "label_positions",
     "matrix2angle_3ddfa",
     "normalize",
     "params_from_pose_para",
     "pose_angles",
     "pose_para_from_params",
     "project_300wlp",
+    "relative_affine",
     "require_roi",
     "roi_from_box",
     "roi_from_landmarks",
     "roi_from_landmarks_benchmark",
     "roi_is_valid",
     "rotation_from_euler",
+    "transform_params",
+    "transform_points",
 ]

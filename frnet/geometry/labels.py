@@ -14,7 +14,7 @@ import numpy as np
 from frnet.geometry.pose import decompose_pose, euler_from_rotation, rotation_from_euler
 from frnet.geometry.roi import require_roi
 
-__all__ = ["params_from_pose_para", "pose_para_from_params", "project_300wlp"]
+__all__ = ["Frame", "first_pixel", "params_from_pose_para", "pose_para_from_params", "project_300wlp"]
 
 Frame = Literal["3ddfa-v2", "3ddfa-v1"]
 
@@ -102,7 +102,7 @@ def params_from_pose_para(
     shape = _coefficients(shape_para, num_shape, "shape_para")
     expression = _coefficients(exp_para, num_expression, "exp_para")
     roi, factor = _roi_factor(roi, size)
-    one = _one(frame)
+    one = first_pixel(frame)
     tx, ty, tz = np.moveaxis(translation, -1, 0)
     moved = np.stack(
         np.broadcast_arrays(
@@ -163,7 +163,7 @@ def pose_para_from_params(
     if params.ndim == 0 or params.shape[-1] != wanted:
         raise ValueError(f"pose_para_from_params: params must be [..., {wanted}], got {list(params.shape)}")
     roi, factor = _roi_factor(roi, size)
-    one = _one(frame)
+    one = first_pixel(frame)
     matrix = params[..., :12].reshape(*params.shape[:-1], 3, 4)
     tx, ty, tz = np.moveaxis(matrix[..., 3], -1, 0)
     pose = decompose_pose(matrix / factor[..., None])
@@ -205,7 +205,7 @@ def _roi_factor(roi: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
     return roi, size / np.concatenate([side, side.mean(-1, keepdims=True)], -1)
 
 
-def _one(frame: str) -> float:
+def first_pixel(frame: str) -> float:
     """Where the crop frame has the first pixel: at 1 in V2, at 0 in what V1's formula inverts."""
     if frame not in ("3ddfa-v2", "3ddfa-v1"):
         raise ValueError(f'frame must be "3ddfa-v2" or "3ddfa-v1", got {frame!r}')

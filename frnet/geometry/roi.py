@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "benchmark_roi",
     "clamp_roi",
     "require_roi",
     "roi_from_box",
@@ -72,6 +73,34 @@ def roi_from_landmarks_benchmark(points: Any) -> np.ndarray:
     roi = roi_from_landmarks(points)
     corner = _round_half_away(roi[..., :2])
     return np.concatenate([corner, _round_half_away(corner + (roi[..., 2:] - roi[..., :2]))], -1)
+
+
+def benchmark_roi(points: Any, rule: str, width: int, height: int) -> np.ndarray:
+    """The crop that true landmarks give, by one of the two rules under which results are published.
+
+    Args:
+        points: [..., N, 2 or 3], as published: counting from 1.
+        rule: ``"exact"``: :func:`roi_from_landmarks`. ``"3ddfa-compat"``: :func:`roi_from_landmarks_benchmark` cut
+            off at the image border by :func:`clamp_roi`, as in 3DDFA's ``AFLW2000-3D_crop.roi_box.npy``; for the
+            few faces near a border it is not quite square.
+        width: image width, pixels.
+        height: image height, pixels.
+
+    Returns:
+        roi [..., 4], float64.
+
+    Raises:
+        ValueError: another rule, or as for :func:`roi_from_landmarks`.
+
+    Example:
+        >>> benchmark_roi([[10, 20], [30, 40]], "3ddfa-compat", 450, 40).tolist()
+        [6.0, 16.0, 34.0, 40.0]
+    """
+    if rule == "exact":
+        return roi_from_landmarks(points)
+    if rule == "3ddfa-compat":
+        return clamp_roi(roi_from_landmarks_benchmark(points), width, height)
+    raise ValueError(f"benchmark_roi: roi must be 'exact' or '3ddfa-compat', got {rule!r}")
 
 
 def roi_from_box(box: Any) -> np.ndarray:

@@ -1,7 +1,17 @@
 """3D morphable face models: the model itself, its parameter vector, and readers of the published formats."""
 
+from frnet.morphable.landmarks import LANDMARK_MIRROR
 from frnet.morphable.layout import ParamLayout
 from frnet.morphable.model import MorphableModel
+from frnet.morphable.procedural import procedural_face
 from frnet.morphable.whitening import Whitening, identify_whitening, load_whitening
 
-__all__ = ["MorphableModel", "ParamLayout", "Whitening", "identify_whitening", "load_whitening"]
+__all__ = [
+    "LANDMARK_MIRROR",
+    "MorphableModel",
+    "ParamLayout",
+    "Whitening",
+    "identify_whitening",
+    "load_whitening",
+    "procedural_face",
+]

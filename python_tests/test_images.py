@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from frnet.align import ImageError, check_image, read_image
-from frnet.align.images import MAX_PIXELS
+from frnet.images import MAX_PIXELS, ImageError, check_image, image_size, read_image
 
 
 @pytest.fixture
@@ -62,6 +61,16 @@ def test_exif_orientation_is_applied(tmp_path, picture):
     read = read_image(tmp_path / "turned.jpg")
     expected = cv2.rotate(cv2.imdecode(np.frombuffer(data, np.uint8), 1), cv2.ROTATE_90_CLOCKWISE)
     np.testing.assert_array_equal(read, expected)
+    assert image_size(tmp_path / "turned.jpg") == (48, 64)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".webp", ".jpg"])
+def test_the_size_alone(tmp_path, picture, suffix):
+    path = write(tmp_path / f"a{suffix}", picture)
+    assert image_size(path) == (64, 48)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ImageError, match=rf"image .*a\{suffix} (is truncated|cannot be decoded)"):
+        image_size(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])

@@ -41,16 +41,7 @@ def read_image(path: str | os.PathLike) -> Image:
         ImageError: empty, truncated, undecodable or over the limits.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"image {path}: {'not a file' if path.exists() else 'no such file'}")
-    data = path.read_bytes()
-    if not data:
-        raise ImageError(f"image {path} is empty (0 bytes)")
-    size, complete = _header(data)
-    if size is not None:
-        _check_size(*size, f"image {path}")
-    if not complete:
-        raise ImageError(f"image {path} is truncated: the end of the picture is missing")
+    data, _ = _read(path)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -58,6 +49,21 @@ def read_image(path: str | os.PathLike) -> Image:
     if image is None:
         raise ImageError(f"image {path} cannot be decoded: damaged, or not a format OpenCV reads")
     return check_image(image, f"image {path}")
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Width and height of an image file, from its header where that says it (JPEG, PNG).
+
+    Raises:
+        FileNotFoundError, ImageError: as :func:`read_image`, except for damage inside a picture that is not decoded.
+    """
+    path = Path(path)
+    data, size = _read(path)
+    # The upright size follows from the header alone unless a JPEG says that it is turned.
+    if size is not None and b"Exif\0\0" not in data[:65536]:
+        return size
+    height, width = read_image(path).shape[:2]
+    return width, height
 
 
 def check_image(image: object, name: str = "image") -> Image:
@@ -96,6 +102,21 @@ def _check_size(width: int, height: int, name: str) -> None:
             f"{name} is too large: {width} x {height} is {width * height / 1e6:.0f} million pixels, "
             f"the limit is {MAX_PIXELS / 1e6:.0f} million"
         )
+
+
+def _read(path: Path) -> tuple[bytes, tuple[int, int] | None]:
+    """The bytes of a file, and the picture's width and height where its header says them."""
+    if not path.is_file():
+        raise FileNotFoundError(f"image {path}: {'not a file' if path.exists() else 'no such file'}")
+    data = path.read_bytes()
+    if not data:
+        raise ImageError(f"image {path} is empty (0 bytes)")
+    size, complete = _header(data)
+    if size is not None:
+        _check_size(*size, f"image {path}")
+    if not complete:
+        raise ImageError(f"image {path} is truncated: the end of the picture is missing")
+    return data, size
 
 
 def _header(data: bytes) -> tuple[tuple[int, int] | None, bool]:
