@@ -33,6 +33,10 @@ Model = Annotated[
     Path,
     typer.Option("--model", "-m", exists=True, help="Morphable model: .safetensors, .pkl, .mat, .npz or a folder."),
 ]
+TrainedFor = Annotated[
+    Path | None,
+    typer.Option("--model", "-m", exists=True, help="Morphable model the weights were trained for, to be remembered."),
+]
 Landmarks = Annotated[
     Path | None,
     typer.Option(exists=True, file_okay=False, help="Folder of the landmark basis, for a grid .npz."),
@@ -300,13 +304,22 @@ def convert(
     dst: Annotated[Path, typer.Argument(dir_okay=False, help="The .safetensors file to write.")],
     whitening: WhiteningFile = None,
     licence: Annotated[str | None, typer.Option(help="What the weights may be used for, to be stored.")] = None,
+    model: TrainedFor = None,
+    landmarks: Landmarks = None,
 ) -> None:
-    """Turn a checkpoint into safetensors, its whitening included."""
+    """Turn a checkpoint into safetensors, its whitening included, and with --model what its basis is known by."""
     from frnet.models import convert as convert_checkpoint
 
-    result = convert_checkpoint(src, dst, whitening=whitening, licence=licence)
+    morphable = None
+    if model is not None:
+        from frnet.align import open_morphable
+
+        morphable = open_morphable(model, landmarks)
+    result = convert_checkpoint(src, dst, whitening=whitening, licence=licence, morphable=morphable)
     held = "with its whitening" if result.whitening is not None else "without whitening: none was given or found"
-    out.print(f"{dst}: {result.architecture}, {result.num_params} parameters, {held}", markup=False, highlight=False)
+    basis = "" if result.basis is None else f", trained with the basis {result.basis}"
+    text = f"{dst}: {result.architecture}, {result.num_params} parameters, {held}{basis}"
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -314,27 +327,32 @@ def summary(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="A network of the registry, or 'all'.")],
     layers: Annotated[bool, typer.Option(help="Also every layer.")] = True,
 ) -> None:
-    """Parameters and multiply-adds of a network, layer by layer, beside the published comparison."""
-    from frnet.models import complexity, create_model, list_models
+    """Parameters and multiply-adds of a network, layer by layer, beside the published ones, and ops of a forward."""
+    from frnet.models import complexity, count_ops, create_model, list_models
     from frnet.models.published import PUBLISHED
 
-    costs = {}
+    costs, ops = {}, {}
     for each in list_models() if name == "all" else [name]:
         try:
-            costs[each] = complexity(create_model(each))
+            model = create_model(each).eval()
         except ImportError as error:  # torchvision's networks without torchvision
             _complain(error)
+            continue
+        costs[each] = complexity(model)
+        ops[each] = count_ops(model), count_ops(model.fuse())
     if layers and name in costs:
         table = Table("layer", "kind", "output", *_right("parameters", "multiply-adds"))
         for layer in costs[name].layers:
             shape = "x".join(map(str, layer.output))
             table.add_row(layer.name, layer.kind, shape, f"{layer.params:,}", f"{layer.macs:,}")
         out.print(table)
-    table = Table("network", *_right("parameters, M", "published", "multiply-adds, G", "published"))
+    headers = _right("parameters, M", "published", "multiply-adds, G", "published", "ops", "ops, fused")
+    table = Table(Column("network", no_wrap=True), *headers)
     for each, cost in costs.items():
         known = PUBLISHED.get(each)
         theirs = ("", "") if known is None else (f"{known.params:.2f}", f"{known.macs:.3f}")
-        table.add_row(each, f"{cost.params / 1e6:.3f}", theirs[0], f"{cost.macs / 1e9:.4f}", theirs[1])
+        counts = map(str, ops[each])
+        table.add_row(each, f"{cost.params / 1e6:.3f}", theirs[0], f"{cost.macs / 1e9:.4f}", theirs[1], *counts)
     out.print(table)
     if not costs:
         raise typer.Exit(1)

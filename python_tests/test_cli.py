@@ -15,7 +15,7 @@ import pytest
 import trimesh
 
 from frnet import cli
-from frnet.models import load_checkpoint
+from frnet.models import count_ops, create_model, load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,31 @@ def test_convert_and_align_with_the_result(run, shared, data, tmp_path):
     result = run("align", shared / "photos/4.jpg", "--weights", tmp_path / "mb05.safetensors", *others)
     assert result.returncode == 0
     assert "whitening: checkpoint: " in result.stderr
+
+
+def test_convert_remembers_the_basis(run, shared, data, tmp_path):
+    options = ["--model", data["model"], "--landmarks", data["landmarks"]]
+    result = run("convert", data["weights"], tmp_path / "mb05.safetensors", *options)
+    assert result.returncode == 0
+    assert "trained with the basis '3ddfa-grid' (40 + 10 coefficients)" in result.stdout
+    photo, detector = shared / "photos/4.jpg", ["--detector", data["detector"]]
+    ict = ["--model", shared / "ict-facekit/ict_face_model_light.npz"]
+    result = run("align", photo, "--weights", tmp_path / "mb05.safetensors", *ict, *detector)
+    assert result.returncode == 1
+    assert re.search(r"error: .*basis '3ddfa-grid' \(40 .*given is 'ict-face-model-light' \(100 ", result.stderr)
+
+
+def test_summary_counts_ops_before_and_after(run):
+    result = run("summary", "mobilenet_v1_050")
+    assert result.returncode == 0
+    model = create_model("mobilenet_v1_050").eval()
+    (row,) = [line for line in result.stdout.splitlines() if "mobilenet_v1_050" in line]
+    cells = [cell.strip() for cell in row.strip("│ ").split("│")]
+    assert cells[-2:] == [str(count_ops(model)), str(count_ops(model.fuse()))]
+    assert "dw5_6.conv_sep" in result.stdout
+    result = run("summary", "mobilenet_v4")
+    assert result.returncode == 1
+    assert "there is no model 'mobilenet_v4'; did you mean 'mobilenet_v" in result.stderr
 
 
 def test_files_that_do_not_belong_together(run, shared, data, options, tmp_path):

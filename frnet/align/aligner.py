@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from frnet import geometry, ops
 from frnet.images import Image, check_image, read_image
+from frnet.models.basis import check_basis
 from frnet.models.checkpoint import Checkpoint, describe_whitening, load_checkpoint
 from frnet.models.whitening import check_whitening, find_whitening
 from frnet.morphable import MorphableModel
@@ -51,7 +52,8 @@ class FaceAligner:
     The whitening, without which a network's output means nothing, is the first of: the argument; what the
     checkpoint file holds; the file published with the checkpoint, if it lies near it (see
     :func:`frnet.models.whitening.find_whitening`); the morphable model's own. ``whitening_source`` says which
-    it was. One that is known to belong to other weights is refused.
+    it was. One that is known to belong to other weights is refused, and so is a morphable model that is not the one
+    a checkpoint says it was trained for.
 
     Args:
         weights: a checkpoint file, a :class:`frnet.models.Checkpoint`, or a network. Objects are copied.
@@ -91,11 +93,7 @@ class FaceAligner:
         checkpoint = _open_checkpoint(weights)
         if not isinstance(morphable, MorphableModel):
             morphable = open_morphable(morphable)
-        if morphable.num_params != checkpoint.num_params:
-            raise ValueError(
-                f"FaceAligner: the network gives {checkpoint.num_params} parameters, "
-                f"the morphable model takes {morphable.num_params}"
-            )
+        check_basis(checkpoint, morphable)
         if morphable.landmarks is None or len(morphable.landmarks) != 68:
             count = 0 if morphable.landmarks is None else len(morphable.landmarks)
             raise ValueError(f"FaceAligner: the morphable model {morphable.name!r} has {count} landmarks, wanted 68")

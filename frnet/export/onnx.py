@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from frnet.export.decompositions import decompositions
 from frnet.files import write_whole
-
-if TYPE_CHECKING:
-    from frnet.morphable import MorphableModel
+from frnet.models.basis import check_basis
+from frnet.models.checkpoint import Checkpoint
+from frnet.models.whitening import check_whitening
+from frnet.morphable import MorphableModel, load_whitening
 
 __all__ = ["to_onnx"]
 
 
 def to_onnx(
-    model: nn.Module, path: str | os.PathLike[str], morphable: MorphableModel | None = None, *, fuse: bool = True
+    model: nn.Module | Checkpoint,
+    path: str | os.PathLike[str],
+    morphable: MorphableModel | None = None,
+    *,
+    fuse: bool = True,
 ) -> None:
     """Writes a network, and with a morphable model the decoding of its output, as an ONNX file.
 
@@ -35,7 +39,8 @@ def to_onnx(
     The file appears complete or not at all. Needs ``pip install frnet[export]``.
 
     Args:
-        model: a network of the registry, in evaluation.
+        model: a network of the registry, in evaluation; or a checkpoint, whose whitening is taken where it has one, and
+            which refuses a morphable model that it was not trained for.
         path: ends in ``.onnx``.
         morphable: a model with the whitening that belongs to the weights.
         fuse: whether to fold batch normalisations first, where the network can.
@@ -43,6 +48,7 @@ def to_onnx(
     Raises:
         ImportError: onnx or onnxscript is missing.
         RuntimeError: the network is in training.
+        CheckpointError: the checkpoint belongs to another morphable model, or to another whitening than its own.
         ValueError: the morphable model has no whitening, or another number of parameters than the network; the name
             does not end in ``.onnx``.
         OSError: the folder does not exist or cannot be written to.
@@ -52,6 +58,9 @@ def to_onnx(
         raise ValueError(f"to_onnx: {path} must end in .onnx")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"to_onnx: there is no folder {path.parent} to write {path.name} in")
+    if isinstance(model, Checkpoint):
+        morphable = None if morphable is None else _belonging(morphable, model)
+        model = model.model
     if model.training:
         raise RuntimeError("to_onnx: the network is in training: call eval() first")
     try:
@@ -68,6 +77,16 @@ def to_onnx(
     program = program.run_decompositions(decompositions())
     onnx = torch.onnx.export(program, dynamo=True, input_names=["crops"], output_names=names, verbose=False)
     write_whole(path, onnx.model_proto.SerializeToString())
+
+
+def _belonging(morphable: MorphableModel, checkpoint: Checkpoint) -> MorphableModel:
+    """The morphable model with the checkpoint's whitening, once neither contradicts the checkpoint."""
+    check_basis(checkpoint, morphable)
+    if checkpoint.whitening is not None:
+        return morphable.with_whitening(*checkpoint.whitening)
+    if morphable.param_mean is not None:
+        check_whitening(checkpoint, load_whitening((morphable.param_mean, morphable.param_std)), "morphable model")
+    return morphable
 
 
 class _Network(nn.Module):

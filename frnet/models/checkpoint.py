@@ -1,9 +1,10 @@
 """Reading and writing trained networks.
 
-Two kinds of file are read. Our own are safetensors: weights under ``model.``, whitening under ``whitening.``,
-and the rest (architecture, its config, normalisation, input size, licence, where the weights came from) as
-text metadata. The others are the ``.pth`` and ``.pth.tar`` files of 3DDFA and 3DDFA_V2, read with
-``torch.load(weights_only=True)``, which admits tensors and plain containers alone: nothing in a file is run.
+Two kinds of file are read. Our own are safetensors: weights under ``model.``, whitening under ``whitening.``, what
+identifies the morphable model under ``basis.``, and the rest (architecture, its config, normalisation, input size,
+licence, where the weights came from, the morphable model's name and sizes) as text metadata. The others are the
+``.pth`` and ``.pth.tar`` files of 3DDFA and 3DDFA_V2, read with ``torch.load(weights_only=True)``, which admits tensors
+and plain containers alone: nothing in a file is run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from frnet.files import write_whole
+from frnet.morphable import MorphableModel
 from frnet.morphable.whitening import Whitening, load_whitening
 
+from .basis import BasisIdentity, check_basis
 from .checkpoint_3ddfa import network_from_3ddfa
 from .errors import CheckpointError
 from .registry import build_from_config
@@ -55,6 +58,7 @@ class Checkpoint:
         normalisation: what the network expects of a pixel.
         licence: as stated by whoever wrote the file; ``"unknown"`` where nobody did.
         path: the file it was read from, if any.
+        basis: which morphable model the weights were trained for, where the file says so.
     """
 
     model: nn.Module = field(repr=False)
@@ -63,6 +67,12 @@ class Checkpoint:
     normalisation: Normalisation = Normalisation()
     licence: str = "unknown"
     path: Path | None = None
+    basis: BasisIdentity | None = None
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"checkpoint {self.path}" if self.path else f"the {self.architecture}"
 
     @property
     def architecture(self) -> str:
@@ -78,6 +88,15 @@ class Checkpoint:
     def num_params(self) -> int:
         """Outputs of the network."""
         return self.model.config.num_params
+
+    def trained_for(self, morphable: MorphableModel) -> Checkpoint:
+        """The same, remembered to belong to this morphable model.
+
+        Raises:
+            CheckpointError: the model has another number of parameters, or the weights are known to belong to another.
+        """
+        check_basis(self, morphable)
+        return replace(self, basis=BasisIdentity.of(morphable))
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -100,10 +119,17 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     return _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
 
 
-def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, morphable: MorphableModel | None = None) -> None:
     """Write a checkpoint as safetensors. The file appears complete or not at all.
 
+    Args:
+        path: ends in ``.safetensors``.
+        checkpoint: what to write.
+        morphable: the model the weights were trained for; what identifies it is written too (see
+            :class:`frnet.models.basis.BasisIdentity`). By default what ``checkpoint`` says of it, if anything.
+
     Raises:
+        CheckpointError: ``morphable`` is not the model that ``checkpoint`` belongs to.
         ValueError: the name does not end in ``.safetensors``, by which readers recognise the format.
         OSError: the folder does not exist or cannot be written to.
     """
@@ -112,6 +138,8 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
         raise ValueError(f"save_checkpoint: {path} must end in .safetensors")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"save_checkpoint: there is no folder {path.parent} to write {path.name} in")
+    if morphable is not None:
+        checkpoint = checkpoint.trained_for(morphable)
     tensors = {f"model.{name}": value.contiguous() for name, value in checkpoint.model.state_dict().items()}
     if checkpoint.whitening is not None:
         mean, std = checkpoint.whitening
@@ -125,6 +153,9 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
         "licence": checkpoint.licence,
         "source_format": checkpoint.source_format,
     }
+    if checkpoint.basis is not None:
+        tensors |= checkpoint.basis.tensors()
+        metadata["basis"] = checkpoint.basis.metadata()
     write_whole(path, safetensors.torch.save(tensors, metadata))
 
 
@@ -133,6 +164,7 @@ def convert(
     dst: str | os.PathLike,
     whitening: Any = None,
     licence: str | None = None,
+    morphable: MorphableModel | None = None,
 ) -> Checkpoint:
     """Turn a checkpoint of 3DDFA or 3DDFA_V2 into safetensors, whitening included.
 
@@ -143,12 +175,13 @@ def convert(
             default what ``src`` holds or what lies near it (see
             :func:`frnet.models.whitening.find_whitening`). Without any the result holds none.
         licence: what the weights may be used for; by default what ``src`` says.
+        morphable: the model the weights were trained for, to be remembered; by default what ``src`` says.
 
     Returns:
         What was written.
 
     Raises:
-        CheckpointError: ``src`` is not readable, or belongs to another whitening than the given one.
+        CheckpointError: ``src`` is not readable, or belongs to another whitening or morphable model than the given one.
         ValueError, OSError: see :func:`save_checkpoint`.
     """
     checkpoint = load_checkpoint(src)
@@ -160,6 +193,8 @@ def convert(
         checkpoint.whitening = chosen
     if licence is not None:
         checkpoint.licence = licence
+    if morphable is not None:
+        checkpoint = checkpoint.trained_for(morphable)
     save_checkpoint(dst, checkpoint)
     return checkpoint
 
@@ -187,6 +222,9 @@ def _load_safetensors(path: Path) -> Checkpoint:
         model = build_from_config(metadata["architecture"], json.loads(metadata["config"]))
         normalisation = Normalisation(**json.loads(metadata["normalisation"]))
         source_format, licence = metadata["source_format"], metadata["licence"]
+        basis = BasisIdentity.from_file(metadata["basis"], tensors) if "basis" in metadata else None
+        if basis is not None and basis.num_params != model.config.num_params:
+            raise ValueError(f"the basis is {basis}, the network gives {model.config.num_params} parameters")
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} has unusable metadata: {error}") from error
     state = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
@@ -197,7 +235,7 @@ def _load_safetensors(path: Path) -> Checkpoint:
             whitening = load_whitening((tensors["whitening.mean"], tensors["whitening.std"]))
         except ValueError as error:
             raise CheckpointError(f"checkpoint {path}: {error}") from error
-    checkpoint = Checkpoint(model.eval(), whitening, source_format, normalisation, licence, path)
+    checkpoint = Checkpoint(model.eval(), whitening, source_format, normalisation, licence, path, basis)
     if whitening is not None:
         check_whitening(checkpoint, whitening, "in its metadata")
     return checkpoint

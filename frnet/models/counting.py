@@ -1,12 +1,14 @@
-"""Parameters and multiply-adds of a network, layer by layer."""
+"""What a network costs: parameters and multiply-adds, layer by layer, and the ops that a forward runs."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from frnet.nn import (
     Conv2dNormAct,
@@ -17,7 +19,7 @@ from frnet.nn import (
     SqueezeExcite,
 )
 
-__all__ = ["Complexity", "LayerComplexity", "complexity"]
+__all__ = ["Complexity", "LayerComplexity", "complexity", "count_ops"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,6 @@ def complexity(model: nn.Module, input_size: int | None = None) -> Complexity:
         >>> round(cost.params / 1e6, 2), round(cost.macs / 1e9, 3)
         (2.6, 0.113)
     """
-    size = model.config.input_size if input_size is None else input_size
-    like = next(model.parameters())
     rows: list[LayerComplexity] = []
     handles = []
     for name, module in _layers(model):
@@ -94,15 +94,78 @@ def complexity(model: nn.Module, input_size: int | None = None) -> Complexity:
             )
 
         handles.append(module.register_forward_hook(note))
-    training = model.training
     try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
+        _run_once(model, _blank_crop(model, input_size))
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     return Complexity(tuple(rows))
+
+
+def count_ops(model: nn.Module, input_size: int | None = None) -> int:
+    """How many ops one forward of ``model`` runs, in evaluation and without gradients.
+
+    Counted is what torch dispatches of its own ops (ATen) and of frnet's that does work: views, and memory that is
+    merely asked for, are not. An op counts as one, whatever kernels it is made of. What torch composes of others counts
+    as those: a linear layer is a transposed view and a product, hence one.
+
+    Args:
+        model: any network of one image; one that ``fuse()`` gave, too.
+        input_size: side of the square input, in pixels; default the config's.
+
+    Returns:
+        The number of ops.
+
+    Example:
+        >>> count_ops(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten()), input_size=6)
+        3
+    """
+    crop = _blank_crop(model, input_size)
+    with _Counter() as counter:
+        _run_once(model, crop)
+    return counter.ops
+
+
+# The profiler, which is public, records calls at every level, down to the kernels of whichever backend took them; a
+# dispatch mode sees each op once, with the schema that tells a view from work.
+class _Counter(TorchDispatchMode):
+    """Counts ops that do work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.ops += not (func.is_view or func.overloadpacket in _WITHOUT_WORK)
+        return func(*args, **(kwargs or {}))
+
+
+_aten = torch.ops.aten
+_WITHOUT_WORK = {
+    _aten._unsafe_view,
+    _aten.empty,
+    _aten.empty_like,
+    _aten.empty_strided,
+    _aten.new_empty,
+    _aten.promote_types,
+}
+
+
+def _blank_crop(model: nn.Module, input_size: int | None) -> Tensor:
+    size = model.config.input_size if input_size is None else input_size
+    like = next(chain(model.parameters(), model.buffers()))
+    return torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype)
+
+
+def _run_once(model: nn.Module, crop: Tensor) -> None:
+    """In evaluation and without gradients; every module is left in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()(crop)
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 # Modules whose forward calls none of their parts.

@@ -15,6 +15,7 @@ from frnet.nn import Conv2dNormAct, DepthwiseConv2dNormAct, SpatialGroupEnhance,
 from .inputs import check_crops
 from .mobile_network import HEAD_CHANNELS, LAYERS, STEM_CHANNELS, check_common, scaled
 from .network import Network
+from .settings import check_counts
 
 __all__ = ["DAMDNet", "DAMDNetConfig"]
 
@@ -27,7 +28,7 @@ class DAMDNetConfig:
 
     Attributes:
         num_params: outputs of the last layer; 62 for 3DDFA's morphable model.
-        input_size: side of the square input, in pixels.
+        input_size: side of the square input, in pixels, at least 33.
         width: multiplier of every channel count, in (0, 8]; counts become multiples of 8.
         se_reduction: of the channel gates behind every layer.
     """
@@ -38,9 +39,8 @@ class DAMDNetConfig:
     se_reduction: int = 16
 
     def __post_init__(self) -> None:
-        check_common(_NAME, self.num_params, self.input_size, self.width)
-        if not isinstance(self.se_reduction, int) or self.se_reduction < 1:
-            raise ValueError(f"{_NAME}: se_reduction must be an int >= 1, got {self.se_reduction!r}")
+        check_common(_NAME, self.num_params, self.input_size, self.width, gated=True)
+        check_counts(_NAME, se_reduction=self.se_reduction)
 
 
 class DenseMobileBlock(nn.Module):

@@ -14,6 +14,7 @@ import torch
 from frnet.nn import MobileBlock, SqueezeExcite
 
 from .mobile_network import LAYERS, STEM_CHANNELS, MobileNetwork, check_common, scaled
+from .settings import check_counts, check_flags
 
 __all__ = ["MobileFRNet", "MobileFRNetConfig"]
 
@@ -26,7 +27,7 @@ class MobileFRNetConfig:
 
     Attributes:
         num_params: outputs of the last layer; 62 for 3DDFA's morphable model.
-        input_size: side of the square input, in pixels.
+        input_size: side of the square input, in pixels; with attention at least 33.
         width: multiplier of every channel count, in (0, 8]; counts become multiples of 8.
         attention: whether there are gates: spatial ones in every block, seven channel gates between layers.
         splits: of the multi-scale stage; divides the expanded channels of every block.
@@ -49,13 +50,11 @@ class MobileFRNetConfig:
     zero_init_residual: bool = False
 
     def __post_init__(self) -> None:
-        check_common(_NAME, self.num_params, self.input_size, self.width)
+        check_flags(_NAME, attention=self.attention, zero_init_residual=self.zero_init_residual)
+        check_common(_NAME, self.num_params, self.input_size, self.width, gated=self.attention)
         if self.se_position not in ("expanded", "output"):
             raise ValueError(f"{_NAME}: se_position must be 'expanded' or 'output', got {self.se_position!r}")
-        for name in ("splits", "sge_groups", "se_reduction"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{_NAME}: {name} must be an int >= 1, got {value!r}")
+        check_counts(_NAME, splits=self.splits, sge_groups=self.sge_groups, se_reduction=self.se_reduction)
         for channels in expanded_channels(self.width):
             for name in ("splits", "sge_groups") if self.attention else ("splits",):
                 if channels % getattr(self, name):

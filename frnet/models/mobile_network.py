@@ -11,6 +11,7 @@ from frnet.nn import Conv2dNormAct, MobileBlock, SqueezeExcite
 
 from .inputs import check_crops
 from .network import Network
+from .settings import check_counts, check_width
 
 __all__ = ["HEAD_CHANNELS", "LAYERS", "STEM_CHANNELS", "LayerSpec", "MobileNetwork", "check_common", "scaled"]
 
@@ -44,6 +45,8 @@ LAYERS = (
 )
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
+# Halved five times, it leaves more than one pixel: a spatial gate looks at how the pixels of a plane differ.
+SMALLEST_GATED_INPUT = 33
 
 
 def scaled(channels: int, width: float) -> int:
@@ -93,11 +96,12 @@ class MobileNetwork(Network):
         return self.fc(self.head(self.layers(self.stem(x))).mean((2, 3)))
 
 
-def check_common(architecture: str, num_params: int, input_size: int, width: float) -> None:
-    """Raises for settings that make no network."""
-    if not isinstance(num_params, int) or num_params < 1:
-        raise ValueError(f"{architecture}: num_params must be an int >= 1, got {num_params!r}")
-    if not isinstance(input_size, int) or input_size < 1:
-        raise ValueError(f"{architecture}: input_size must be an int >= 1, in pixels, got {input_size!r}")
-    if not 0 < width <= 8:
-        raise ValueError(f"{architecture}: width must be in (0, 8], got {width!r}")
+def check_common(architecture: str, num_params: int, input_size: int, width: float, gated: bool = False) -> None:
+    """Raises for settings that make no network; gated: whether it has spatial gates."""
+    check_counts(architecture, num_params=num_params, input_size=input_size)
+    check_width(architecture, width, 0, 8)
+    if gated and input_size < SMALLEST_GATED_INPUT:
+        raise ValueError(
+            f"{architecture}: input_size must be at least {SMALLEST_GATED_INPUT} with spatial gates, which need more "
+            f"than one pixel in the last layer, got {input_size}"
+        )

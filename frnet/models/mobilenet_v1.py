@@ -17,6 +17,7 @@ from frnet.nn.batch_norm import fold_batch_norm
 
 from .inputs import check_crops
 from .network import Network
+from .settings import check_counts, check_width
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class MobileNetV1Config:
 
     Attributes:
         num_params: outputs of the last layer; 62 for 3DDFA's morphable model.
-        width: multiplier of every channel count, in (0, 4].
+        width: multiplier of every channel count, in [1/32, 4].
         input_size: side of the square input, in pixels.
     """
 
@@ -34,12 +35,8 @@ class MobileNetV1Config:
     input_size: int = 120
 
     def __post_init__(self) -> None:
-        if self.num_params < 1:
-            raise ValueError(f"mobilenet_v1: num_params must be >= 1, got {self.num_params}")
-        if not 0 < self.width <= 4 or int(STEM_CHANNELS * self.width) < 1:
-            raise ValueError(f"mobilenet_v1: width must be in [1/{STEM_CHANNELS}, 4], got {self.width}")
-        if self.input_size < 1:
-            raise ValueError(f"mobilenet_v1: input_size must be >= 1, got {self.input_size}")
+        check_counts("mobilenet_v1", num_params=self.num_params, input_size=self.input_size)
+        check_width("mobilenet_v1", self.width, 1 / STEM_CHANNELS, 4)
 
 
 @dataclass(frozen=True)

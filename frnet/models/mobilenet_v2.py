@@ -14,6 +14,7 @@ import torch
 from frnet.nn import MobileBlock
 
 from .mobile_network import LAYERS, STEM_CHANNELS, MobileNetwork, check_common, scaled
+from .settings import check_flags
 
 __all__ = ["MobileNetV2", "MobileNetV2Config"]
 
@@ -38,6 +39,7 @@ class MobileNetV2Config:
 
     def __post_init__(self) -> None:
         check_common(_NAME, self.num_params, self.input_size, self.width)
+        check_flags(_NAME, zero_init_residual=self.zero_init_residual)
 
 
 class MobileNetV2(MobileNetwork):

@@ -8,8 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import torch
 from torch import nn
 
+from frnet.morphable import MorphableModel
+
+from .basis import check_basis
 from .damdnet import DAMDNet, DAMDNetConfig
 from .errors import CheckpointError
 from .mobile_frnet import MobileFRNet, MobileFRNetConfig
@@ -49,6 +53,7 @@ def create_model(
     num_params: int = 62,
     *,
     pretrained: str | os.PathLike[str] | None = None,
+    morphable: MorphableModel | None = None,
     device=None,
     dtype=None,
     **config,
@@ -60,6 +65,7 @@ def create_model(
         num_params: outputs of the network: the parameter count of the morphable model.
         pretrained: a checkpoint (see :func:`frnet.models.load_checkpoint`) of this very network. Its whitening and
             licence come with ``load_checkpoint`` alone.
+        morphable: the morphable model whose parameters the network is to give, to be checked against the others.
         device: where the parameters live.
         dtype: type of the parameters.
         **config: fields of the architecture's config dataclass, such as ``width``.
@@ -68,9 +74,12 @@ def create_model(
         The network in training mode, as torch builds it.
 
     Raises:
-        ValueError: an unknown name (the message has the nearest one), or a value out of range.
-        TypeError: a field that the architecture does not have, or that the name already fixes.
-        CheckpointError: ``pretrained`` is not readable, or a network with other settings.
+        ValueError: an unknown name (the message has the nearest one), a value out of range, or a morphable model with
+            another number of parameters.
+        TypeError: a field that the architecture does not have, or that the name already fixes; a dtype that is not a
+            floating type.
+        CheckpointError: ``pretrained`` is not readable, a network with other settings, or trained for another morphable
+            model.
 
     Example:
         >>> create_model("mobilenet_v1_050").config.width
@@ -83,16 +92,30 @@ def create_model(
             raise TypeError(f"create_model: {name} has no setting {key!r}; it has {', '.join(sorted(known))}")
         if key in variant.fixed and value != variant.fixed[key]:
             raise TypeError(f"create_model: {name} means {key}={variant.fixed[key]}, got {key}={value}")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"create_model: dtype must be a floating type of torch, got {dtype!r}")
     settings = variant.config(num_params=num_params, **{**variant.fixed, **config})
-    if pretrained is None:
-        return variant.model(settings, device=device, dtype=dtype)
-    return _from_file(name, variant, settings, pretrained).to(device=device, dtype=dtype)
+    if pretrained is not None:
+        return _from_file(name, variant, settings, pretrained, morphable).to(device=device, dtype=dtype)
+    if morphable is not None and morphable.num_params != num_params:
+        raise ValueError(
+            f"create_model: {name} is to give {num_params} parameters, the morphable model {morphable.name!r} takes "
+            f"{morphable.num_params}"
+        )
+    return variant.model(settings, device=device, dtype=dtype)
 
 
-def _from_file(name: str, variant: Variant, settings: Any, path: str | os.PathLike[str]) -> nn.Module:
+def _from_file(
+    name: str,
+    variant: Variant,
+    settings: Any,
+    path: str | os.PathLike[str],
+    morphable: MorphableModel | None,
+) -> nn.Module:
     from .checkpoint import load_checkpoint  # which itself builds networks by their names
 
-    model = load_checkpoint(path).model
+    checkpoint = load_checkpoint(path)
+    model = checkpoint.model
     if model.architecture != variant.model.architecture:
         raise CheckpointError(f"create_model: {path} holds a {model.architecture}, wanted {name}")
     stored, wanted = asdict(model.config), asdict(settings)
@@ -101,6 +124,8 @@ def _from_file(name: str, variant: Variant, settings: Any, path: str | os.PathLi
         given = ", ".join(f"{key}={stored[key]!r}" for key in differing)
         asked = ", ".join(f"{key}={wanted[key]!r}" for key in differing)
         raise CheckpointError(f"create_model: {path} holds a {model.architecture} with {given}, wanted {asked}")
+    if morphable is not None:
+        check_basis(checkpoint, morphable)
     return model.train()
 
 
@@ -117,7 +142,7 @@ def build_from_config(architecture: str, config: Mapping[str, Any]) -> nn.Module
 def _find(name: str) -> Variant:
     variant = _VARIANTS.get(name)
     if variant is None:
-        near = difflib.get_close_matches(str(name), _VARIANTS, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(str(name).lower(), _VARIANTS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(list_models())}"
         raise ValueError(f"there is no model {name!r}; {hint}")
     return variant

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .inputs import check_crops
 from .network import Network
+from .settings import check_counts
 
 __all__ = ["DenseNet121", "ResNeXt50", "TorchvisionConfig"]
 
@@ -23,21 +24,19 @@ class TorchvisionConfig:
 
     Attributes:
         num_params: outputs of the last layer; 62 for 3DDFA's morphable model.
-        input_size: side of the square input, in pixels.
+        input_size: side of the square input, in pixels; DenseNet-121's at least 29.
     """
 
     num_params: int = 62
     input_size: int = 120
 
     def __post_init__(self) -> None:
-        for name in ("num_params", "input_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"TorchvisionConfig: {name} must be an int >= 1, got {value!r}")
+        check_counts("TorchvisionConfig", num_params=self.num_params, input_size=self.input_size)
 
 
 class _TorchvisionNetwork(Network):
     builder: str  # name of the function in torchvision.models
+    smallest_input: int  # side, in pixels, of which something is left at the end
 
     def __init__(
         self,
@@ -47,6 +46,10 @@ class _TorchvisionNetwork(Network):
     ) -> None:
         super().__init__()
         self.config = config = config or TorchvisionConfig()
+        if config.input_size < self.smallest_input:
+            raise ValueError(
+                f"{self.architecture}: input_size must be at least {self.smallest_input}, got {config.input_size}"
+            )
         build = getattr(_torchvision_models(self.architecture), self.builder)
         self.backbone = build(weights=None, num_classes=config.num_params).to(device=device, dtype=dtype)
 
@@ -71,6 +74,7 @@ class ResNeXt50(_TorchvisionNetwork):
 
     architecture = "resnext50_32x4d"
     builder = "resnext50_32x4d"
+    smallest_input = 1
 
 
 class DenseNet121(_TorchvisionNetwork):
@@ -78,6 +82,7 @@ class DenseNet121(_TorchvisionNetwork):
 
     architecture = "densenet121"
     builder = "densenet121"
+    smallest_input = 29  # halved five times, three of them without padding
 
 
 def _torchvision_models(architecture: str) -> Any:

@@ -50,7 +50,7 @@ def check_whitening(checkpoint: Checkpoint, whitening: Whitening, source: str) -
         CheckpointError: another length than the network's output, the other project's whitening, or numbers
             that contradict those stored with the checkpoint.
     """
-    name = f"checkpoint {checkpoint.path}" if checkpoint.path else f"the {checkpoint.architecture}"
+    name = checkpoint.title
     if len(whitening.mean) != checkpoint.num_params:
         raise CheckpointError(
             f"{name} gives {checkpoint.num_params} parameters, the whitening ({source}) has {len(whitening.mean)}"

@@ -192,10 +192,22 @@ def test_objects_are_copied(grid):
 
 
 def test_a_model_that_does_not_fit(checkpoint, grid, shared):
-    with pytest.raises(ValueError, match="the network gives 62 parameters, the morphable model takes 52"):
+    with pytest.raises(CheckpointError, match="gives 62 parameters, the morphable model '3ddfa-grid' takes 52"):
         FaceAligner(checkpoint, grid.truncate(30, 10))
     with pytest.raises(ValueError, match="has 0 landmarks, wanted 68"):
         FaceAligner(checkpoint, grid.subset(range(100, 200)))
+
+
+def test_a_checkpoint_belongs_to_one_basis(files, grid, photo, shared, tmp_path):
+    path = tmp_path / "mb05.safetensors"
+    convert(files.weights, path, morphable=grid)
+    faces = [FaceAligner(path, model)(photo, rois=ROI)[0] for model in (grid, grid.landmark_model())]
+    np.testing.assert_allclose(faces[0].landmarks, faces[1].landmarks, atol=1e-3)
+    ict = MorphableModel.from_ict_facekit(shared / "ict-facekit/ict_face_model_light.npz")
+    trained = r"mb05\.safetensors was trained with the basis '3ddfa-grid' \(40 \+ 10 coeff.*, the one given is 'ict"
+    for other in (ict, ict.truncate(40, 10)):
+        with pytest.raises(CheckpointError, match=trained):
+            FaceAligner(path, other)
 
 
 @pytest.mark.parametrize("settings", [{"passes": 0}, {"batch_size": 0}])

@@ -7,7 +7,7 @@ from support.torchvision_models import import_torchvision
 
 from frnet import geometry, ops
 from frnet.export import to_onnx
-from frnet.models import Checkpoint, create_model, load_checkpoint
+from frnet.models import Checkpoint, CheckpointError, convert, create_model, load_checkpoint
 from frnet.morphable import MorphableModel
 
 onnx = pytest.importorskip("onnx", reason="pip install '.[test]'")
@@ -81,6 +81,26 @@ def test_landmarks_and_vertices_of_a_trained_network(shared, tmp_path):
         np.testing.assert_allclose(got["params"] / model.param_std, params / model.param_std, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(got["vertices"], vertices, rtol=0, atol=1e-2)
         np.testing.assert_allclose(got["landmarks"], vertices[:, model.landmarks], rtol=0, atol=1e-2)
+
+
+def test_a_checkpoint_brings_its_whitening_and_its_basis(shared, tmp_path):
+    weights, landmarks = shared / "3ddfa/weights/mb05_120x120.pth", shared / "3ddfa/landmark_basis"
+    model = MorphableModel.from_3ddfa_landmarks(landmarks)
+    v1 = MorphableModel.from_3ddfa_landmarks(landmarks, "v1")
+    path = tmp_path / "model.onnx"
+    with pytest.raises(CheckpointError, match=r"belongs to the whitening 3ddfa-v2; the one given \(morphable model\)"):
+        to_onnx(load_checkpoint(weights), path, v1)
+    convert(weights, tmp_path / "mb05.safetensors", morphable=model)
+    checkpoint = load_checkpoint(tmp_path / "mb05.safetensors")
+    ict = MorphableModel.from_ict_facekit(shared / "ict-facekit/ict_face_model_light.npz")
+    with pytest.raises(CheckpointError, match=r"trained with the basis '3ddfa-landmarks' .*, the one given is 'ict"):
+        to_onnx(checkpoint, path, ict)
+    assert not path.exists()
+    to_onnx(checkpoint, path, v1)
+    crops = real_crops(shared, 2)
+    got = run(path, crops)
+    params = model.dewhiten(got["whitened_params"])
+    np.testing.assert_allclose(got["params"] / model.param_std, params / model.param_std, rtol=1e-4, atol=1e-4)
 
 
 MODEL = MorphableModel(np.zeros(9), np.zeros((9, 3)), np.zeros((9, 2)))

@@ -11,6 +11,7 @@ from support.torchvision_models import import_torchvision
 from frnet.models import (
     Checkpoint,
     CheckpointError,
+    count_ops,
     create_model,
     list_models,
     load_checkpoint,
@@ -18,6 +19,7 @@ from frnet.models import (
 )
 from frnet.models import complexity as count
 from frnet.models.published import PUBLISHED
+from frnet.nn import MobileBlock
 
 NAMES = [
     "damdnet",
@@ -85,6 +87,29 @@ def test_the_published_counts(name, params, macs, share):
     assert cost.macs / 1e9 == pytest.approx(macs, rel=share)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_fuse_leaves_fewer_ops(name):
+    model = make(name).eval()
+    assert count_ops(model.fuse()) < count_ops(model)
+
+
+def test_ops_of_the_fused_mobile_frnet():
+    """By hand: of 17 blocks expansion, ReLU6, the multi-scale stage with its gate, projection and sum; 7 shortcuts that
+    change the shape; 7 channel gates; convolution and ReLU6 of stem and head; mean; linear layer."""
+    assert count_ops(make("mobile_frnet").eval().fuse()) <= 17 * 5 + 7 + 7 + 2 * 2 + 2
+
+
+def test_ops_of_known_layers():
+    layers = [torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(inplace=True)]
+    model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5))  # flattening is a view
+    model[1].eval()
+    assert count_ops(model, input_size=6) == 4
+    assert [module.training for module in (model, *model)] == [True, True, False, True, True, True]
+    norm = model[1]
+    assert torch.equal(norm.running_mean, torch.zeros(8))
+    assert norm.num_batches_tracked == 0
+
+
 def test_multiply_adds_of_known_layers():
     model = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)
@@ -108,6 +133,10 @@ def test_one_interface(name):
         model(crops(2, 64))
     with pytest.raises(TypeError, match=r"x must be normalised crops in torch\.float32, got torch\.uint8"):
         model(torch.zeros(2, 3, 120, 120, dtype=torch.uint8))
+    with pytest.raises(TypeError, match=rf"{model.architecture}: x is torch\.float64, the weights are torch\.float32"):
+        model(crops(1).double())
+    with pytest.raises(TypeError, match=r"x must be a torch\.Tensor, got ndarray"):
+        model(crops(1).numpy())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,18 +153,40 @@ def test_fuse_gives_the_same_numbers(name):
         model.train().fuse()
 
 
-@pytest.mark.parametrize("name", ["mobile_frnet", "damdnet", "mobilenet_v1_050"])
-def test_whole_graphs(name):
-    """torch.compile without a graph break, and torch.export, with gradients where there are any."""
-    config = {"width": 0.25} if name != "mobilenet_v1_050" else {}
-    model = settled(name, **config)
-    x = crops(2)
-    expected = model(x)
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_compiled_without_a_graph_break(name):
+    model = settled(name)
+    x = crops(3)
     torch.compiler.reset()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
-    exported = torch.export.export(model, (x,)).module()
-    torch.testing.assert_close(exported(x), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_block_compiled_in_training():
+    """The same result, gradients and running statistics as without; a whole network takes a minute."""
+    torch.manual_seed(0)
+    block = MobileBlock(16, 24, stride=2, sge_groups=8, se_reduction=16)
+    other = copy.deepcopy(block)
+    x = torch.randn(3, 16, 15, 15)
+    torch.compiler.reset()
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    for module in (compiled, other):
+        module(x).square().sum().backward()
+    for mine, theirs in zip(block.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-4)
+    for mine, theirs in zip(block.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_exported_with_a_dynamic_batch(name):
+    model = settled(name)
+    program = torch.export.export(model, (crops(3),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    exported = program.module()
+    for batch in (1, 3, 17):
+        torch.testing.assert_close(exported(crops(batch)), model(crops(batch)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -191,12 +242,46 @@ def test_width_and_input_size(name):
         ("mobile_frnet", {"depth": 3}, TypeError, "mobile_frnet has no setting 'depth'; it has attention"),
         ("mobile_frnett", {}, ValueError, "there is no model 'mobile_frnett'; did you mean 'mobile_frnet'"),
         ("damdnet", {"se_reduction": -1}, ValueError, "damdnet: se_reduction must be an int >= 1, got -1"),
+        ("mobile_frnet", {"attention": "no"}, ValueError, "mobile_frnet: attention must be True or False, got 'no'"),
+        ("mobile_frnet", {"zero_init_residual": 1}, ValueError, "zero_init_residual must be True or False, got 1"),
+        ("mobilenet_v2", {"zero_init_residual": "yes"}, ValueError, "mobilenet_v2: zero_init_residual must be True"),
+        ("mobile_frnet", {"splits": 4.0}, ValueError, r"mobile_frnet: splits must be an int >= 1, got 4\.0"),
+        ("mobilenet_v2", {"width": "1"}, ValueError, r"mobilenet_v2: width must be in \(0, 8\], got '1'"),
+        ("mobilenet_v1", {"width": float("nan")}, ValueError, r"mobilenet_v1: width must be in \[0.*, 4\], got nan"),
+        ("mobilenet_v1_050", {"input_size": 60.5}, ValueError, r"input_size must be an int >= 1, got 60\.5"),
+        ("damdnet", {"num_params": True}, ValueError, "damdnet: num_params must be an int >= 1, got True"),
+        ("damdnet", {"num_params": "62"}, ValueError, "damdnet: num_params must be an int >= 1, got '62'"),
+        ("mobile_frnet", {"dtype": torch.int32}, TypeError, "dtype must be a floating type of torch, got torch.int32"),
+        ("mobile_frnet", {"dtype": "float32"}, TypeError, "dtype must be a floating type of torch, got 'float32'"),
+        ("MobileNet_V1", {}, ValueError, "there is no model 'MobileNet_V1'; did you mean 'mobilenet_v1'"),
         ("resnext50_32x4d", {"num_params": 0}, ValueError, "num_params must be an int >= 1, got 0"),
+        ("mobile_frnet", {"input_size": 32}, ValueError, "input_size must be at least 33 with spatial gates"),
+        ("damdnet", {"input_size": 32}, ValueError, "damdnet: input_size must be at least 33 with spatial gates"),
+        ("densenet121", {"input_size": 28}, ValueError, "densenet121: input_size must be at least 29, got 28"),
     ],
 )
 def test_bad_configs_are_named_at_construction(name, config, error, message):
+    if name in NAMES and name not in OWN:
+        import_torchvision()
     with pytest.raises(error, match=message):
         create_model(name, **config)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("damdnet", 33),
+        ("densenet121", 29),
+        ("mobile_frnet", 33),
+        ("mobile_frnet_noattention", 1),
+        ("mobilenet_v1", 1),
+        ("mobilenet_v2", 1),
+        ("resnext50_32x4d", 1),
+    ],
+)
+def test_the_smallest_input(name, size):
+    model = make(name, input_size=size).eval()
+    assert torch.isfinite(model(crops(2, size))).all()
 
 
 def test_copies_are_networks_of_their_own():
@@ -233,12 +318,13 @@ def test_files_of_other_networks_are_refused(tmp_path):
 
 def test_the_documented_table_is_what_is_counted():
     page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
-    rows = [
-        [cell.strip(" `") for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:3] == "| `"
-    ]
+    table = next(part for part in page.split("\n\n") if part.startswith("| name | parameters, M |"))
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     assert [row[0] for row in rows] == list_models()
-    for name, params, published_params, macs, published_macs in rows:
-        cost, known = count(make(name)), PUBLISHED.get(name)
+    for name, params, published_params, macs, published_macs, ops, fused_ops in rows:
+        model, known = make(name).eval(), PUBLISHED.get(name)
+        cost = count(model)
         assert (params, macs) == (f"{cost.params / 1e6:.3f}", f"{cost.macs / 1e9:.4f}")
+        assert (ops, fused_ops) == (str(count_ops(model)), str(count_ops(model.fuse())))
         wanted = ("", "") if known is None else (f"{known.params:.2f}", f"{known.macs:.3f}")
         assert (published_params, published_macs) == wanted

@@ -1,0 +1,170 @@
+"""Which morphable model a checkpoint belongs to.
+
+A network's coefficients mean nothing without the basis they are coefficients of. The same basis comes in many forms: a
+mesh with or without neck, a grid, the landmarks alone; float32, float64, text with six decimals; under other names. The
+landmarks are in all of them, so they are what is remembered and compared, with a tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from frnet.morphable import MorphableModel
+
+from .errors import CheckpointError
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+
+__all__ = ["BasisIdentity", "check_basis"]
+
+# Text with six decimals is off by 1e-4 of a component, float16 by 5e-4; another model by some tens of percent.
+_TOLERANCE = 0.01
+_SUMS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class BasisIdentity:
+    """What is remembered of a morphable model: enough to know it again, too little to make faces with.
+
+    Attributes:
+        name: what the model was called; for messages, not compared.
+        num_shape: number of shape coefficients.
+        num_expression: number of expression coefficients.
+        landmarks: float64 [L, 3], the landmarks of the mean face, in the model's units; L is 0 where it has none.
+        components: float64 [num_shape + num_expression, 4]: of each component's displacements of the landmarks,
+            x0, y0, z0, x1, ..., the sums weighted by cos(j), cos(2j), cos(3j) and cos(4j) at place j. They see signs
+            and places, as norms do not: blendshapes for the left and for the right are equally long.
+
+    Example:
+        >>> mean, basis = torch.arange(9.0), torch.eye(9)
+        >>> model = MorphableModel(mean, basis[:, :2], basis[:, 2:3], landmarks=[0, 2], name="tiny")
+        >>> identity = BasisIdentity.of(model)
+        >>> print(identity)
+        'tiny' (2 + 1 coefficients)
+        >>> identity.difference(BasisIdentity.of(model.landmark_model())) is None
+        True
+        >>> identity.difference(BasisIdentity.of(MorphableModel(mean, -basis[:, :2], basis[:, 2:3], landmarks=[0, 2])))
+        '2 of 2 shape and 0 of 1 expression components move the landmarks otherwise'
+    """
+
+    name: str
+    num_shape: int
+    num_expression: int
+    landmarks: Tensor = field(repr=False)
+    components: Tensor = field(repr=False)
+
+    @classmethod
+    def of(cls, morphable: MorphableModel) -> BasisIdentity:
+        """The identity of a model."""
+        layout = morphable.layout
+        if morphable.landmarks is None:
+            mean, basis = torch.empty(0), torch.empty(0, layout.num_shape + layout.num_expression)
+        else:
+            model = morphable.landmark_model().to("cpu")
+            mean, basis = model.mean, model.basis
+        place = torch.arange(len(basis), dtype=torch.float64)
+        weights = torch.cos(torch.outer(place, torch.arange(1.0, _SUMS + 1, dtype=torch.float64)))
+        components = basis.double().T @ weights
+        return cls(morphable.name, layout.num_shape, layout.num_expression, mean.double().reshape(-1, 3), components)
+
+    @property
+    def num_params(self) -> int:
+        """12 + S + E."""
+        return 12 + self.num_shape + self.num_expression
+
+    def __str__(self) -> str:
+        return f"{self.name!r} ({self.num_shape} + {self.num_expression} coefficients)"
+
+    def difference(self, other: BasisIdentity) -> str | None:
+        """What tells the two apart, in words, or None where they are the same basis.
+
+        They are the same where no landmark of the mean face lies further off than 1 % of the face's size, and no
+        component's sums by more than 1 %. Where the numbers of landmarks differ, or there are none, the numbers of
+        coefficients are all that can be compared.
+        """
+        if (self.num_shape, self.num_expression) != (other.num_shape, other.num_expression):
+            return "the numbers of coefficients differ"
+        if len(self.landmarks) != len(other.landmarks) or not len(self.landmarks):
+            return None
+        size = (self.landmarks - self.landmarks.mean(0)).norm(dim=1).max()
+        off = float((self.landmarks - other.landmarks).norm(dim=1).max() / size)
+        if not off <= _TOLERANCE:
+            return f"a landmark of the mean face lies {off:.0%} of the face's size elsewhere"
+        counts = [self.num_shape, self.num_expression]
+        pairs = zip(self.components.split(counts), other.components.split(counts), strict=True)
+        shape, expression = (_differing(mine, theirs) for mine, theirs in pairs)
+        if not shape and not expression:
+            return None
+        return (
+            f"{shape} of {self.num_shape} shape and {expression} of {self.num_expression} expression components "
+            "move the landmarks otherwise"
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a file holds of it, beside :meth:`metadata`."""
+        return {"basis.landmarks": self.landmarks, "basis.components": self.components}
+
+    def metadata(self) -> str:
+        """What a file holds of it as text."""
+        return json.dumps({"name": self.name, "num_shape": self.num_shape, "num_expression": self.num_expression})
+
+    @classmethod
+    def from_file(cls, metadata: str, tensors: Mapping[str, Tensor]) -> BasisIdentity:
+        """What :meth:`metadata` and :meth:`tensors` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: they did not give this.
+        """
+        identity = cls(
+            **json.loads(metadata), landmarks=tensors["basis.landmarks"], components=tensors["basis.components"]
+        )
+        wanted = (identity.num_shape + identity.num_expression, _SUMS)
+        landmarks, components = identity.landmarks, identity.components
+        if landmarks.ndim != 2 or landmarks.shape[1] != 3 or tuple(components.shape) != wanted:
+            raise ValueError(
+                f"basis.landmarks and basis.components must be [L, 3] and {list(wanted)}, got "
+                f"{list(landmarks.shape)} and {list(components.shape)}"
+            )
+        return identity
+
+
+def check_basis(checkpoint: Checkpoint, morphable: MorphableModel) -> None:
+    """Refuse a morphable model that is not the one the checkpoint was trained for.
+
+    A part of its vertices is the same model. So is a grid whose file has a wrong expression basis beside the landmarks
+    (see :meth:`frnet.morphable.MorphableModel.from_3ddfa_grid`), with the file's or with an interpolated one: the
+    coefficients mean the same in both, and the landmarks move alike. A checkpoint that does not say which model it was
+    trained for takes any with its number of parameters.
+
+    Raises:
+        CheckpointError: the landmarks or the numbers of coefficients are others; the message says what differs.
+    """
+    if checkpoint.basis is not None:
+        given = BasisIdentity.of(morphable)
+        difference = checkpoint.basis.difference(given)
+        if difference is not None:
+            raise CheckpointError(
+                f"{checkpoint.title} was trained with the basis {checkpoint.basis}, the one given is {given}: "
+                f"{difference}"
+            )
+    if morphable.num_params != checkpoint.num_params:
+        raise CheckpointError(
+            f"{checkpoint.title} gives {checkpoint.num_params} parameters, the morphable model {morphable.name!r} "
+            f"takes {morphable.num_params}"
+        )
+
+
+def _differing(mine: Tensor, theirs: Tensor) -> int:
+    """How many components differ; one that hardly moves the landmarks is held against the others' mean."""
+    length = mine.norm(dim=1)
+    if not len(length):
+        return 0
+    scale = torch.maximum(length, 0.1 * length.mean())
+    return int((~((mine - theirs).norm(dim=1) <= _TOLERANCE * scale)).sum())
