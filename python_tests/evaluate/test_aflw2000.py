@@ -129,7 +129,7 @@ def test_folders_and_files_that_are_not_the_data_set(tmp_path, folder):
     with pytest.raises(ValueError, match=r"image00050\.mat is not a readable MAT file"):
         list_aflw2000(tmp_path)
     for content, message in (({}, "got nothing"), ({"pt3d_68": np.zeros((2, 68))}, r"got \[2, 68\]")):
-        scipy.io.savemat(tmp_path / "image00050.mat", content)
+        scipy.io.savemat(tmp_path / "image00050.mat", {"Pose_Para": np.ones((1, 7)), **content})
         with pytest.raises(ValueError, match=rf"pt3d_68 must be \[3, 68\], {message}"):
             list_aflw2000(tmp_path)
     scipy.io.savemat(tmp_path / "image00050.mat", {"pt3d_68": np.zeros((3, 68))})
