@@ -345,7 +345,7 @@ def summary(
         for layer in costs[name].layers:
             shape = "x".join(map(str, layer.output))
             table.add_row(layer.name, layer.kind, shape, f"{layer.params:,}", f"{layer.macs:,}")
-        out.print(table)
+        _print_whole(table)
     headers = _right("parameters, M", "published", "multiply-adds, G", "published", "ops", "ops, fused")
     table = Table(Column("network", no_wrap=True), *headers)
     for each, cost in costs.items():
@@ -353,7 +353,7 @@ def summary(
         theirs = ("", "") if known is None else (f"{known.params:.2f}", f"{known.macs:.3f}")
         counts = map(str, ops[each])
         table.add_row(each, f"{cost.params / 1e6:.3f}", theirs[0], f"{cost.macs / 1e9:.4f}", theirs[1], *counts)
-    out.print(table)
+    _print_whole(table)
     if not costs:
         raise typer.Exit(1)
 
