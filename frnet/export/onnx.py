@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def to_onnx(
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(f"to_onnx needs onnx and onnxscript ({error}): pip install frnet[export]") from error
-    network = model.fuse() if fuse and hasattr(model, "fuse") else model
+    network = model.fuse() if fuse and hasattr(model, "fuse") else copy.deepcopy(model)
     graph = _Network(network) if morphable is None else _Decoded(network, model.config, morphable)
     names = graph.output_names
     size = model.config.input_size

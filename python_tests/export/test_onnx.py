@@ -60,6 +60,17 @@ def test_parameters_agree_on_photographs(name, shared, tmp_path):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
+def test_without_fusing_a_double_network_stays_as_it_is(tmp_path):
+    torch.manual_seed(0)
+    model = settle(create_model("mobilenet_v1", width=0.25)).double()
+    to_onnx(model, tmp_path / "model.onnx", fuse=False)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
+    crops = torch.randn(2, 3, 120, 120)
+    (got,) = run(tmp_path / "model.onnx", crops).values()
+    with torch.inference_mode():
+        np.testing.assert_allclose(got, model(crops.double()).numpy(), rtol=1e-4, atol=1e-4)
+
+
 def test_landmarks_and_vertices_of_a_trained_network(shared, tmp_path):
     checkpoint = load_checkpoint(shared / "3ddfa/weights/mb05_120x120.pth")
     assert isinstance(checkpoint, Checkpoint)
