@@ -257,13 +257,13 @@ def evaluate(
             printed.add_row(*map(escape, row))
         _print_whole(printed)
         for mark, text in table.notes.items():
-            out.print(f"[{mark}] {text}", markup=False, highlight=False)
+            out.print(f"[{mark}] {text}", markup=False, highlight=False, soft_wrap=True)
     for index, evaluation in report.evaluations.items():
         if evaluation.missed:
             names = evaluation.missed[:_LONGEST_LISTING]
             count = f"{len(evaluation.missed)} of {len(evaluation.names)} images"
             missed = f"no face in {count} ({', '.join(names)}); the means leave them out"
-            out.print(f"{report.results[index].method}: {missed}", markup=False)
+            out.print(f"{report.results[index].method}: {missed}", markup=False, soft_wrap=True)
     for note in report.notes:
         err.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
     if out_dir is not None:
