@@ -6,6 +6,7 @@
 #include "cpu/batch_norm_act_sge.h"
 
 #include "cpu/batch_norm_act.h"
+#include "cpu/partial_sums.h"
 #include "cpu/sge_epilogue.h"
 #include "cpu/sge_image.h"
 #include "workspace_layout.h"
@@ -104,10 +105,10 @@ void batch_norm_act_sge_backward(const T* grad_y, const T* x, const BatchNorm<ac
           room.image_sum_g + plane, room.image_sum_gv + plane);
     }
   });
-  sum_over_images(room.image_grad_weight, s.batch, groups, grad_weight, parallel);
-  sum_over_images(room.image_grad_bias, s.batch, groups, grad_bias, parallel);
-  sum_over_images(room.image_sum_g, s.batch, s.channels, room.sum_g, parallel);
-  sum_over_images(room.image_sum_gv, s.batch, s.channels, room.sum_gv, parallel);
+  sum_partials(room.image_grad_weight, s.batch, groups, grad_weight, parallel);
+  sum_partials(room.image_grad_bias, s.batch, groups, grad_bias, parallel);
+  sum_partials(room.image_sum_g, s.batch, s.channels, room.sum_g, parallel);
+  sum_partials(room.image_sum_gv, s.batch, s.channels, room.sum_gv, parallel);
   batch_norm_backward_from_sums<T>(gradient.grad_x, x, norm, room.sum_g, room.sum_gv, gradient, s, room.norm, parallel);
 }
 

@@ -14,6 +14,7 @@
 #include "cpu/depthwise_conv2d_gates.h"
 #include "cpu/gate_gradient.h"
 #include "cpu/gate_schedule.h"
+#include "cpu/partial_sums.h"
 #include "cpu/sge_epilogue.h"
 #include "cpu/sge_gate.h"
 #include "cpu/sge_image.h"
@@ -228,10 +229,10 @@ void depthwise_conv2d_sge_backward_sums(const ConvGradient<T>& gradient, const S
                     room);
              }
            });
-  sum_over_images(room.grad_weight, s.batch, groups, grad_weight, parallel);
-  sum_over_images(room.grad_bias, s.batch, groups, grad_bias, parallel);
-  sum_over_images(room.sum_g, s.batch, s.channels, sum_g, parallel);
-  sum_over_images(room.sum_gv, s.batch, s.channels, sum_gv, parallel);
+  sum_partials(room.grad_weight, s.batch, groups, grad_weight, parallel);
+  sum_partials(room.grad_bias, s.batch, groups, grad_bias, parallel);
+  sum_partials(room.sum_g, s.batch, s.channels, sum_g, parallel);
+  sum_partials(room.sum_gv, s.batch, s.channels, sum_gv, parallel);
 }
 
 template <typename T>

@@ -7,7 +7,6 @@
 #include "cpu/depthwise_forward.h"
 #include "cpu/plane_sums.h"
 #include "math/activation.h"
-#include "math/conv_index.h"
 
 namespace frnet::cpu::FRNET_ISA {
 
@@ -79,23 +78,6 @@ void sum_gradients(const ChannelPlanes<const T>& grad_y, const ChannelPlanes<con
       store_some(sum_gv + c, load_some(sum_gv + c, lanes) + grad * centered(adjacent, value, c, lanes), lanes);
     });
   });
-}
-
-// to[k] = the sum over the images of values[n, k].
-template <typename A>
-void sum_over_images(const A* values, int64_t images, int64_t count, A* to, const Parallel& parallel) {
-  constexpr int64_t kTogether = 64;
-  parallel(math::ceil_div(count, kTogether), math::ceil_div(kOutputsPerThread, kTogether * max(1, images)),
-           [&](int64_t begin, int64_t end) {
-             for (int64_t first = begin * kTogether; first < min(end * kTogether, count); first += kTogether) {
-               const int64_t size = min(kTogether, count - first);
-               double sums[kTogether] = {};
-               for (int64_t n = 0; n < images; ++n) {
-                 for (int64_t k = 0; k < size; ++k) sums[k] += values[n * count + first + k];
-               }
-               for (int64_t k = 0; k < size; ++k) to[first + k] = static_cast<A>(sums[k]);
-             }
-           });
 }
 
 }  // namespace frnet::cpu::FRNET_ISA

@@ -9,6 +9,7 @@
 
 #include "cuda/launch.cuh"
 #include "cuda/reduce.cuh"
+#include "math/batch_norm.h"
 #include "workspace_layout.h"
 
 namespace frnet {
@@ -226,7 +227,8 @@ __global__ void __launch_bounds__(kThreads)
     for (int j = 0; j < kUnroll; ++j) {
       if (!(valid >> j & 1)) continue;
       const A g = gradient_of(activation, scale, shift, values[j], grads[j]);
-      grad_x[offsets[j]] = math::narrow<T>(scale * g + (own_constant + own_linear * (values[j] - center)));
+      grad_x[offsets[j]] =
+          math::narrow<T>(math::batch_norm_gradient(scale, g, own_constant, own_linear, values[j] - center));
     }
   });
 }

@@ -48,5 +48,11 @@ FRNET_HD BatchNormTerms<A> batch_norm_terms(A scale, A mean, A inv_std, A sum_g,
   return {-scale * sum_g / count - linear * mean, linear, grad_gamma};
 }
 
+// grad_v, constant and linear being of v less its mean or of v, as v is given.
+template <typename V>
+FRNET_HD V batch_norm_gradient(V scale, V g, V constant, V linear, V v) {
+  return scale * g + (constant + linear * v);
+}
+
 }  // namespace math
 }  // namespace frnet

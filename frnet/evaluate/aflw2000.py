@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frnet import geometry
-from frnet.data.mat import read_mat
 
 from .nme import nme
 from .predictions import Predictions
@@ -135,6 +134,8 @@ def read_aflw2000(image: str | os.PathLike) -> AFLW2000Sample:
         FileNotFoundError: there is no ``.mat`` file of that name.
         ValueError: it is damaged, does not hold 68 three-dimensional landmarks and a pose, or holds a NaN.
     """
+    from frnet.data.mat import read_mat  # with torch behind it
+
     image = Path(image)
     label = read_mat(image.with_suffix(".mat"))
     pitch, yaw, roll = np.degrees(label.pose_para[:3]).tolist()

@@ -106,9 +106,9 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int,
 def _is_faster_as_product(x: Tensor, stride: tuple[int, int]) -> bool:
     """Whether a 1x1 convolution is better done as a matrix product per image.
 
-    torch's convolution rearranges dense NCHW planes on the CPU, there and back, which costs more than a product itself
-    where planes are large: forward and backward take half the time from 8x8 on, a quarter at 60x60; below, products of
-    single images are too small. What is compiled or exported stays a convolution.
+    torch's convolution rearranges dense NCHW planes on the CPU, there and back, which takes longer than the product
+    itself where planes are large; below 8x8 pixels, products of single images are too small. What is compiled or
+    exported stays a convolution.
     """
     return (
         x.device.type == "cpu"

@@ -135,8 +135,14 @@ def normalise_activate(
     """What stands behind a convolution alone, as one op."""
     if normalises_by_batch(norm):
         statistics = batch_statistics_arguments(norm)
-        if gate is None:
-            return ops.batch_norm_act(u, **statistics, activation=activation)
-        return ops.batch_norm_act_sge(u, **statistics, activation=activation, **gate.arguments())
-    unit = u.new_ones(u.shape[1], 1, 1, 1)  # a convolution that changes nothing
-    return convolve_normalise_activate(u, (unit, None, 1, 0, 1), norm, activation, gate)
+    else:
+        statistics = {
+            "bn_weight": norm.weight,
+            "bn_bias": norm.bias,
+            "running_mean": norm.running_mean,
+            "running_var": norm.running_var,
+            "eps": norm.eps,
+        }
+    if gate is None:
+        return ops.batch_norm_act(u, **statistics, activation=activation)
+    return ops.batch_norm_act_sge(u, **statistics, activation=activation, **gate.arguments())
