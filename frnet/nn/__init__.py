@@ -10,6 +10,7 @@ from .mobile_block import MobileBlock
 from .replace_depthwise import DepthwisePart, find_depthwise, replace_depthwise
 from .spatial_group_enhance import SpatialGroupEnhance
 from .squeeze_excite import SqueezeExcite
+from .sync_batch_norm import SyncBatchNorm2d, synchronise_batch_norm
 
 __all__ = [
     "Conv2dNormAct",
@@ -25,9 +26,11 @@ __all__ = [
     "MobileBlock",
     "SpatialGroupEnhance",
     "SqueezeExcite",
+    "SyncBatchNorm2d",
     "VDCLoss",
     "WPDCLoss",
     "WingLoss",
     "find_depthwise",
     "replace_depthwise",
+    "synchronise_batch_norm",
 ]

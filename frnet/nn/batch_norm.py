@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["batch_statistics_arguments", "fold_batch_norm", "normalises_by_batch", "refuse_fusing"]
+__all__ = [
+    "batch_statistics_arguments",
+    "fold_batch_norm",
+    "fold_statistics",
+    "normalises_by_batch",
+    "refuse_fusing",
+]
 
 
 def normalises_by_batch(norm: nn.BatchNorm2d) -> bool:
@@ -37,13 +43,19 @@ def batch_statistics_arguments(norm: nn.BatchNorm2d) -> dict[str, Any]:
 def fold_batch_norm(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Scale and shift [channels] of a normalisation by running statistics, at least float32; differentiable."""
     dtype = torch.promote_types(norm.running_var.dtype, torch.float32)
-    scale = torch.rsqrt(norm.running_var.to(dtype) + norm.eps)
-    if norm.weight is not None:
-        scale = scale * norm.weight
-    mean = norm.running_mean.to(dtype)
-    if norm.bias is None:
+    return fold_statistics(norm.running_mean.to(dtype), norm.running_var.to(dtype), norm.weight, norm.bias, norm.eps)
+
+
+def fold_statistics(
+    mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Scale and shift [channels] of a normalisation by given statistics, of their dtype; differentiable."""
+    scale = torch.rsqrt(variance + eps)
+    if weight is not None:
+        scale = scale * weight
+    if bias is None:
         return scale, -mean * scale
-    return scale, torch.addcmul(norm.bias.to(dtype), mean, scale, value=-1)
+    return scale, torch.addcmul(bias.to(mean.dtype), mean, scale, value=-1)
 
 
 def refuse_fusing(module: nn.Module, *norms: nn.BatchNorm2d) -> None:

@@ -30,7 +30,7 @@ class Chain:
     activation: str
 
     def intact(self) -> bool:
-        """Whether every module is where it was. Conversions that swap one (SyncBatchNorm, adapters) end the chain."""
+        """Whether every module is where it was. One that is swapped (for torch's SyncBatchNorm, say) ends the chain."""
         return all(owner._modules.get(name) is module for owner, name, module in self.links)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from frnet import ops
 from frnet.ops.activations import ACTIVATIONS
+from frnet.ops.convolution import convolution_options, result_size
 
 from .arguments import check_name
 from .batch_norm import batch_statistics_arguments, fold_batch_norm, normalises_by_batch, refuse_fusing
@@ -14,8 +15,9 @@ from .depthwise_conv2d import DepthwiseConv2d
 from .folded import FoldedDepthwiseConv2d
 from .spatial_group_enhance import SpatialGroupEnhance
 from .squeeze_excite import SqueezeExcite
+from .sync_batch_norm import BatchStatistics, batch_statistics, synchronised_scale_and_shift, synchronises
 
-__all__ = ["DepthwiseConv2dNormAct", "convolve_normalise_activate", "normalise_activate"]
+__all__ = ["DepthwiseConv2dNormAct", "convolution_statistics", "convolve_normalise_activate", "normalise_activate"]
 
 
 class DepthwiseConv2dNormAct(nn.Module):
@@ -23,10 +25,10 @@ class DepthwiseConv2dNormAct(nn.Module):
 
     It equals ``Sequential(DepthwiseConv2d(...), BatchNorm2d(channels), activation, gate)``. In training the batch's
     statistics come from the convolution's own pass and nothing but the input is kept for the backward pass. In
-    evaluation all of it is one op, with the running statistics folded into a scale and
-    a shift. Which of the two, ``norm.training`` decides, so a frozen normalisation stays frozen. The modules ``conv``
-    and ``norm`` hold parameters and buffers under their usual names; their forward is not called, nor, in
-    evaluation, the gate's.
+    evaluation all of it is one op, with the running statistics folded into a scale and a shift. Which of the two,
+    ``norm.training`` decides, so a frozen normalisation stays frozen; :func:`synchronise_batch_norm` makes the batch
+    that of all processes. The modules ``conv`` and ``norm`` hold parameters and buffers under their usual names; their
+    forward is not called, nor, in evaluation, the gate's.
 
     Args:
         channels: number of input and of output channels, at least 1.
@@ -118,21 +120,40 @@ def convolve_normalise_activate(
     activation: str,
     gate: SqueezeExcite | SpatialGroupEnhance | None = None,
 ) -> Tensor:
-    """The forward of :class:`DepthwiseConv2dNormAct`, for modules that live elsewhere; conv: the arguments of one."""
-    if normalises_by_batch(norm):
+    """The forward of :class:`DepthwiseConv2dNormAct`, for modules that live elsewhere; conv: the arguments of one.
+
+    Where the normalisation synchronises, the convolution runs once for its statistics and once for its result.
+    """
+    if synchronises(norm):
+        epilogue = synchronised_scale_and_shift(norm, convolution_statistics(x, conv))
+    elif normalises_by_batch(norm):
         operation, behind = (
             (ops.depthwise_conv2d_bn_act, {}) if gate is None else (gate.fused_with_norm, gate.arguments())
         )
         statistics = batch_statistics_arguments(norm)
         return operation(x, *conv, **statistics, activation=activation, **behind)
-    convolution = (x, *conv, *fold_batch_norm(norm), activation)
+    else:
+        epilogue = fold_batch_norm(norm)
+    convolution = (x, *conv, *epilogue, activation)
     return ops.depthwise_conv2d(*convolution) if gate is None else gate.fused(*convolution, **gate.arguments())
+
+
+def convolution_statistics(x: Tensor, conv: tuple) -> BatchStatistics:
+    """Of a depthwise convolution's result, in this process; conv: as in :func:`convolve_normalise_activate`."""
+    weight, _, *geometry = conv
+    if len(x) == 0:
+        return batch_statistics(ops.depthwise_conv2d(x, *conv))
+    height, width = result_size(x, weight, convolution_options("convolution_statistics", *geometry))
+    return BatchStatistics(*ops.depthwise_conv2d_statistics(x, *conv), len(x) * height * width)
 
 
 def normalise_activate(
     u: Tensor, norm: nn.BatchNorm2d, activation: str, gate: SpatialGroupEnhance | None = None
 ) -> Tensor:
     """What stands behind a convolution alone, as one op."""
+    if synchronises(norm):
+        unit = u.new_ones(u.shape[1], 1, 1, 1)  # a convolution that changes nothing
+        return convolve_normalise_activate(u, (unit, None, 1, 0, 1), norm, activation, gate)
     if normalises_by_batch(norm):
         statistics = batch_statistics_arguments(norm)
     else:

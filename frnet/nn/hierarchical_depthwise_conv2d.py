@@ -7,13 +7,21 @@ from torch import Tensor, nn
 
 from frnet import ops
 from frnet.ops.activations import ACTIVATIONS
+from frnet.ops.checks import image_layout
 
 from .arguments import check_channels, check_divides, check_name, check_pair
-from .batch_norm import batch_statistics_arguments, fold_batch_norm, normalises_by_batch, refuse_fusing
+from .batch_norm import (
+    batch_statistics_arguments,
+    fold_batch_norm,
+    fold_statistics,
+    normalises_by_batch,
+    refuse_fusing,
+)
 from .depthwise_conv2d import DepthwiseConv2d
-from .depthwise_conv2d_norm_act import normalise_activate
+from .depthwise_conv2d_norm_act import convolution_statistics, convolve_normalise_activate, normalise_activate
 from .folded import FoldedHierarchicalDepthwiseConv2d
 from .spatial_group_enhance import SpatialGroupEnhance
+from .sync_batch_norm import BatchStatistics, statistics_over_processes, synchronises, track_statistics
 
 __all__ = ["HierarchicalDepthwiseConv2d"]
 
@@ -92,7 +100,9 @@ class HierarchicalDepthwiseConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels, out_height, out_width]."""
         conv, stage = self.conv.arguments(), {"splits": self.splits, "activation": self.activation}
-        if normalises_by_batch(self.norm):
+        if synchronises(self.norm):
+            u = self._synchronised(x)
+        elif normalises_by_batch(self.norm):
             norm = batch_statistics_arguments(self.norm)
             u = ops.hierarchical_depthwise_conv2d_bn_act(x, *conv, **norm, **stage)
         else:
@@ -103,6 +113,25 @@ class HierarchicalDepthwiseConv2d(nn.Module):
                 return ops.hierarchical_depthwise_conv2d(x, *conv, **stage, **gate)
             u = ops.hierarchical_depthwise_conv2d(x, *conv, **stage)
         return normalise_activate(u, self.out_norm, "none", self.gate)
+
+    def _synchronised(self, x: Tensor) -> Tensor:
+        """The splits, normalised by the batches of all processes, each by what the split before it has become there."""
+        weight, *rest = self.conv.arguments()
+        if self.conv.stride != (1, 1):  # no chain
+            return convolve_normalise_activate(x, (weight, *rest), self.norm, self.activation)
+        parameters = (value.chunk(self.splits) for value in (weight, self.norm.weight, self.norm.bias))
+        u, results, statistics = None, [], []
+        for x_i, weight_i, *affine in zip(x.chunk(self.splits, 1), *parameters, strict=True):
+            v = x_i.contiguous(memory_format=image_layout(x)) if u is None else x_i + u
+            conv = (weight_i, *rest)
+            batch = statistics_over_processes(convolution_statistics(v, conv), self.norm.process_group)
+            scale, shift = fold_statistics(batch.mean, batch.variance, *affine, self.norm.eps)
+            u = ops.depthwise_conv2d(v, *conv, scale, shift, self.activation)
+            results.append(u)
+            statistics.append(batch)
+        means, variances, counts = zip(*statistics, strict=True)
+        track_statistics(self.norm, BatchStatistics(torch.cat(means), torch.cat(variances), counts[0]))
+        return torch.cat(results, 1)
 
     @torch.no_grad()
     def fuse(self) -> FoldedHierarchicalDepthwiseConv2d:

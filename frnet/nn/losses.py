@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from frnet import ops
 
 from .arguments import check_name
+from .processes import several_processes, sum_over_processes
 
 if TYPE_CHECKING:
     from frnet.morphable import MorphableModel
@@ -240,7 +241,9 @@ class FRNetLoss(_VertexLoss):
 
     - "gradient": c makes the gradients of the batch's mean WPDC and of its mean Wing, with respect to the predictions,
       equally long, so that the lambdas are the ratio of what they contribute. c is a constant to the derivative, taken
-      from the slopes that the op gives anyway; in data-parallel training each process has its own.
+      from the slopes that the op gives anyway. In data-parallel training the batch is that of all processes together,
+      so that several processes take the step of one, and each of them must call the loss; but where nothing is to be
+      differentiated, as in a validation that one process does alone, it is the process' own.
     - a positive number: c itself.
     - "none": c is 1, the published sum as it stands.
 
@@ -330,9 +333,13 @@ class FRNetLoss(_VertexLoss):
     def _factor(self, like: Tensor, slope_wpdc: Tensor | None = None, slope_wing: Tensor | None = None) -> Tensor:
         if slope_wpdc is None:
             return torch.full_like(like, 1.0 if self.balance == "none" else self.balance, requires_grad=False)
-        length = slope_wpdc.norm()
+        of_wpdc, of_wing = slope_wpdc.norm(), slope_wing.norm()
+        if like.requires_grad and several_processes():
+            # Each sample's slopes are its own, whatever the size of its batch, so their squares simply add up.
+            squares = torch.stack([of_wpdc, of_wing]).double().square()
+            of_wpdc, of_wing = sum_over_processes(squares).sqrt().to(like.dtype)
         # (A WPDC without a slope, as of a perfect prediction, gets no factor to blow it up.)
-        return torch.where(length > 0, slope_wing.norm() / length, torch.zeros_like(length))
+        return torch.where(of_wpdc > 0, of_wing / of_wpdc, torch.zeros_like(of_wpdc))
 
 
 def _check_resample(name: str, morphable: MorphableModel, resample: int | None) -> int | None:

@@ -11,6 +11,7 @@ from torch import nn
 from .chain import Chain, ChainedDepthwiseConv2d, PassOn, called_next
 from .depthwise_conv2d import DepthwiseConv2d
 from .recognise import activation_name, class_name, has_hooks, same_padding, squeeze_excite_like, why_not_depthwise
+from .sync_batch_norm import SyncBatchNorm2d
 
 __all__ = ["DepthwisePart", "find_depthwise", "replace_depthwise"]
 
@@ -50,7 +51,8 @@ def replace_depthwise(model: nn.Module, inplace: bool = False) -> nn.Module:
     * Where a ``BatchNorm2d`` (or timm's ``BatchNormAct2d``) and then a ReLU, ReLU6, Hardswish or SiLU follow, the
       new convolution computes them as well. They stay where and what they are and hold their parameters and
       statistics, but pass on what they are given. Their ``training`` still decides about the statistics. If one of the
-      three is exchanged later (``convert_sync_batchnorm``, adapters), all go back to computing for themselves.
+      three is exchanged later (``convert_sync_batchnorm``, adapters), all go back to computing for themselves;
+      :func:`synchronise_batch_norm` exchanges none and synchronises what the convolution computes.
     * SE modules of timm and torchvision become a :class:`frnet.nn.SqueezeExcite` around the same two layers.
 
     What follows what is found by symbolic execution (``torch.fx``) of the forward of the one module that calls the
@@ -60,8 +62,9 @@ def replace_depthwise(model: nn.Module, inplace: bool = False) -> nn.Module:
     The search calls such forwards with stand-ins for tensors, so they should have no effects outside the model.
 
     Left as they are: channel multipliers, subclasses of ``Conv2d``, padding that is not zeros or not symmetric,
-    modules with hooks or parametrisations. Left to themselves behind our convolution: SyncBatchNorm, frozen and other
-    normalisations, modules that the model uses in more than one place. :func:`find_depthwise` says which and why.
+    modules with hooks or parametrisations. Left to themselves behind our convolution: torch's SyncBatchNorm, frozen
+    and other normalisations, modules that the model uses in more than one place. :func:`find_depthwise` says which
+    and why.
     Someone who calls the normalisation or the activation of a model without the convolution before it, or reads the
     convolution's own result (a hook set later, a feature extractor), gets what the chain as a whole makes of it.
     ``nn.DataParallel`` does not work on the result; ``DistributedDataParallel`` does.
@@ -210,7 +213,7 @@ class _Tree:
 
 def _function_inside(norm: nn.Module) -> str | None:
     """What a batch normalisation does itself to its result; None where the module is none that we compute."""
-    if type(norm) is nn.BatchNorm2d:
+    if type(norm) in (nn.BatchNorm2d, SyncBatchNorm2d):
         return "none"
     if class_name(norm) != "timm.BatchNormAct2d" or activation_name(getattr(norm, "drop", None)) != "none":
         return None
