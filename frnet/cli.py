@@ -1,4 +1,4 @@
-"""The ``frnet`` command, a thin skin over :mod:`frnet.align`, ``frnet.evaluate`` and ``frnet.models``."""
+"""The ``frnet`` command, a thin skin over :mod:`frnet.align`, ``evaluate``, ``train`` and ``models``."""
 
 from __future__ import annotations
 
@@ -71,8 +71,9 @@ def align(
 
     Exit status: 0 if every file was read, faces or not; 1 if any was not; 2 for a wrong command line.
     """
-    from frnet.align import FaceAligner, align_files, expand_inputs, open_detector, open_morphable
+    from frnet.align import FaceAligner, align_files, expand_inputs, open_detector
     from frnet.align.outputs import ResultWriter, Wanted
+    from frnet.morphable import open_morphable
 
     if out_dir is None and (overlay or obj or ply):
         raise typer.BadParameter("--overlay, --obj and --ply write files: also give --out DIR")
@@ -299,6 +300,53 @@ def _image_table(report: Report) -> Table:
 
 
 @app.command()
+def train(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="A .yaml file, or the name of one that comes with frnet, as 'tiny'.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="SETTING=VALUE", help="As data.root=300W_LP; may be repeated."),
+    ] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder of the run; runs/CONFIG by default.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the configuration with all its settings; no more.")
+    ] = False,
+) -> None:
+    """Train a network: weights, curves and pictures for TensorBoard, and the state to go on from go to --out.
+
+    Several processes: hardware.devices, or start it with torchrun. Ctrl-C stops it between two steps.
+
+    Exit status: 0 when it is done; 1 for an error; 130 if it was stopped, and can go on.
+    """
+    try:
+        from frnet.train import builtin_configs, dump_config, load_config
+        from frnet.train import train as run
+    except ModuleNotFoundError as error:
+        _complain(f"frnet train needs {error.name}: pip install 'frnet[train]'")
+        raise typer.Exit(1) from None
+
+    try:
+        loaded = load_config(config, settings or [])
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from None
+    if show:
+        out.print(dump_config(loaded), markup=False, highlight=False, soft_wrap=True, end="")
+        return
+    if out_dir is None:
+        out_dir = Path("runs") / (config if config in builtin_configs() else Path(config).stem)
+    result = run(loaded, out_dir, resume=resume, console=err)
+    if not result.finished:
+        raise typer.Exit(130)
+    if result.leads:
+        text = f"lowest NME {result.best_nme:.3f} %; weights: {result.folder.best}, {result.folder.last}"
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def convert(
     src: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Checkpoint of 3DDFA or 3DDFA_V2.")],
     dst: Annotated[Path, typer.Argument(dir_okay=False, help="The .safetensors file to write.")],
@@ -312,7 +360,7 @@ def convert(
 
     morphable = None
     if model is not None:
-        from frnet.align import open_morphable
+        from frnet.morphable import open_morphable
 
         morphable = open_morphable(model, landmarks)
     result = convert_checkpoint(src, dst, whitening=whitening, licence=licence, morphable=morphable)

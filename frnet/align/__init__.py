@@ -8,7 +8,6 @@ from .draw import draw_axes, draw_face, draw_faces, draw_landmarks, draw_mesh
 from .face import Face, Pose
 from .files import FileResult, align_files, expand_inputs
 from .mesh import face_mesh, save_mesh, vertex_colors
-from .open_morphable import open_morphable
 from .video import FaceTracker, Track, align_video
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "expand_inputs",
     "face_mesh",
     "open_detector",
-    "open_morphable",
     "read_image",
     "save_mesh",
     "vertex_colors",

@@ -18,12 +18,11 @@ from frnet.images import Image, check_image, read_image
 from frnet.models.basis import check_basis
 from frnet.models.checkpoint import Checkpoint, describe_whitening, load_checkpoint
 from frnet.models.whitening import check_whitening, find_whitening
-from frnet.morphable import MorphableModel
+from frnet.morphable import MorphableModel, open_morphable
 from frnet.morphable.whitening import Whitening, load_whitening
 
 from .detectors import Detector, open_detector
 from .face import Face, Pose
-from .open_morphable import open_morphable
 
 ImageLike = str | os.PathLike | Image
 
@@ -57,7 +56,7 @@ class FaceAligner:
 
     Args:
         weights: a checkpoint file, a :class:`frnet.models.Checkpoint`, or a network. Objects are copied.
-        morphable: a morphable model, or a file or folder of one (see :func:`open_morphable`).
+        morphable: a morphable model, or a file or folder of one (see :func:`frnet.morphable.open_morphable`).
         whitening: a file, or a pair (mean, std) of arrays or text files.
         detector: a YuNet ``.onnx`` file, a Haar ``.xml`` file, a :class:`Detector`, or None: then calls must
             say where the faces are.

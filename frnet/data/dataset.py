@@ -78,6 +78,10 @@ class FaceDataset(Dataset[Sample], ABC):
     def row_name(self, row: int) -> str:
         """What the file of a row is called, relative to the data set."""
 
+    @abstractmethod
+    def row_params(self, rows: np.ndarray) -> np.ndarray:
+        """The labels [n, 12 + S + E] of rows [n], not whitened, without reading their images."""
+
     def row_group(self, row: int) -> str:
         """What belongs together in a split: rows of one group never fall on different sides."""
         return self.row_name(row)
@@ -127,6 +131,10 @@ class FaceDataset(Dataset[Sample], ABC):
         """The crop of some other face, to hide a part of this one behind."""
         face, _ = self._readable(int(rng.integers(len(self))))
         return geometry.crop(face.image, face.roi, self.convention.size)
+
+    def params(self) -> np.ndarray:
+        """All labels, [n, 12 + S + E], not whitened nor augmented: what a whitening is computed from."""
+        return self.row_params(self._rows)
 
     # -- data sets made from it ---------------------------------------------------------------------------
 

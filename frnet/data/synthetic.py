@@ -121,6 +121,9 @@ class SyntheticFaces(FaceDataset):
     def row_name(self, row: int) -> str:
         return f"face {row}"
 
+    def row_params(self, rows: np.ndarray) -> np.ndarray:
+        return np.stack([self._source.label(int(row))[0] for row in rows])
+
 
 class _FaceSource:
     """Labels and pictures by number."""

@@ -107,6 +107,9 @@ class ThreeHundredWLP(FaceDataset):
     def row_name(self, row: int) -> str:
         return PackedStrings(self._index["names"], self._index["name_ends"])[row]
 
+    def row_params(self, rows: np.ndarray) -> np.ndarray:
+        return self._index["params"][rows]
+
     def row_group(self, row: int) -> str:
         """The photograph: ``AFW_134212_1`` of ``AFW_Flip/AFW_134212_1_0.jpg``."""
         return re.sub(r"_\d+$", "", Path(self.row_name(row)).stem)

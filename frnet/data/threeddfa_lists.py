@@ -111,6 +111,9 @@ class ThreeDDFALists(FaceDataset):
     def row_name(self, row: int) -> str:
         return PackedStrings(self._index["names"], self._index["name_ends"])[row]
 
+    def row_params(self, rows: np.ndarray) -> np.ndarray:
+        return self._index["params"][rows]
+
 
 def _entries(folder: Path) -> set[str]:
     if not folder.is_dir():

@@ -224,7 +224,7 @@ def _network(
 
 def _open_model(request: Request) -> MorphableModel:
     """The model of the request; cut down to its landmarks where no mesh is asked for, which saves time and memory."""
-    from frnet.align import open_morphable
+    from frnet.morphable import open_morphable
 
     model = open_morphable(request.model, request.landmarks)
     whole = request.dense_truth is not None or model.landmarks is None

@@ -3,6 +3,7 @@
 from frnet.morphable.landmarks import LANDMARK_MIRROR
 from frnet.morphable.layout import ParamLayout
 from frnet.morphable.model import MorphableModel
+from frnet.morphable.open_morphable import open_morphable
 from frnet.morphable.procedural import procedural_face
 from frnet.morphable.whitening import Whitening, identify_whitening, load_whitening
 
@@ -13,5 +14,6 @@ __all__ = [
     "Whitening",
     "identify_whitening",
     "load_whitening",
+    "open_morphable",
     "procedural_face",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frnet.align import open_morphable
+from frnet.morphable import open_morphable
 
 
 def test_every_format_at_hand(shared, files, grid, tmp_path):

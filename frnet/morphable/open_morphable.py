@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frnet.morphable import MorphableModel
+from frnet.morphable.model import MorphableModel
 
 _KNOWN = (
     ".safetensors of ours, .pkl of 3DDFA_V2, .mat (BFM), .npz (BFM grid or ICT-FaceKit), or a folder: "

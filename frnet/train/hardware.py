@@ -1,0 +1,87 @@
+"""Processes, devices and precision of a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+import frnet
+
+from .config import HardwareSection
+from .config_files import ConfigError
+
+__all__ = ["describe_environment", "deterministic_kernels", "open_fabric", "process_batch_size"]
+
+_PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed", "float64": "64-true"}
+
+
+def open_fabric(section: HardwareSection) -> Fabric:
+    """Start the processes that the configuration or ``torchrun`` asks for; each of them returns.
+
+    Raises:
+        ConfigError: devices that this machine does not have.
+    """
+    devices, nodes = section.devices, section.nodes
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    several = nodes > 1 or devices not in (1, "auto")
+    try:
+        fabric = Fabric(
+            accelerator=section.accelerator,
+            strategy="ddp" if several else "auto",
+            devices=devices,
+            num_nodes=nodes,
+            precision=_PRECISIONS[section.precision],
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"hardware: {error}") from None
+    fabric.launch()
+    return fabric
+
+
+def process_batch_size(batch_size: int, world: int) -> int:
+    """Images of a step that each process takes.
+
+    Raises:
+        ConfigError: they cannot all take the same number.
+    """
+    if batch_size % world:
+        raise ConfigError(f"batch_size: {batch_size} cannot be shared equally by {world} processes")
+    return batch_size // world
+
+
+def describe_environment(fabric: Fabric) -> dict[str, Any]:
+    """What a run depends on beside its configuration."""
+    device = fabric.device
+    return {
+        "frnet": frnet.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def deterministic_kernels(wanted: bool) -> Iterator[None]:
+    """Whether torch's kernels give the same bits in every run, as frnet's always do."""
+    fills, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    torch.backends.cudnn.benchmark = not wanted
+    torch.utils.deterministic.fill_uninitialized_memory = False  # slow, and nothing reads such memory
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product on a device
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark = fills, benchmark
