@@ -25,7 +25,7 @@ def open_fabric(section: HardwareSection) -> Fabric:
     """Start the processes that the configuration or ``torchrun`` asks for; each of them returns.
 
     Raises:
-        ConfigError: devices that this machine does not have.
+        ConfigError: devices that this machine does not have, or a precision that they do not.
     """
     devices, nodes = section.devices, section.nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -42,6 +42,8 @@ def open_fabric(section: HardwareSection) -> Fabric:
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"hardware: {error}") from None
+    if section.precision == "float16" and fabric.device.type == "cpu":
+        raise ConfigError("hardware.precision: float16 needs CUDA; on the CPU take bfloat16")
     fabric.launch()
     return fabric
 

@@ -256,6 +256,7 @@ def test_training_that_diverges_says_so_and_keeps_the_last_state(tmp_path):
         (["model.settings.widht=1"], "mobilenet_v1 has no setting 'widht'"),
         (["model.settings.num_params=7"], "num_params follows from the morphable model"),
         (["hardware.accelerator=cuda"], "hardware: "),
+        (["hardware.accelerator=cpu", "hardware.precision=float16"], "float16 needs CUDA"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path, overrides, message):
