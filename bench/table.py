@@ -112,12 +112,29 @@ def overfitting_section(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def throughput_section(path: Path) -> str:
+    run = json.loads(path.read_text())
+    lines = [
+        f"\n## A training run of Mobile-FRNet: {run['device']}, {run['threads']} threads, torch {run['torch']}\n",
+        f"Commit {run['commit'][:12]}, `bench/training_throughput.py`: reading, augmentation, network, WPDC + Wing on all",
+        "vertices, SGD; the same run in plain torch layers and losses beside it.\n",
+        "| batch | vertices | contender | images a second | frnet against it |",
+        "|---|---|---|---|---|",
+    ]
+    for row in run["throughput"]:
+        name = row["contender"]
+        against = "" if name == "frnet" else ratio(row["frnet_times_faster"])
+        lines.append(f"| {row['batch']} | {row['vertices']} | {name} | {row['images_per_second']:.1f} | {against} |")
+    return "\n".join(lines) + "\n"
+
+
 # What a saved run has in it tells who wrote it.
 SECTIONS = {
     "data_rates": data_section,
     "rows": memory_section,
     "by_vertices": scaling_section,
     "overfitting": overfitting_section,
+    "throughput": throughput_section,
     "benchmarks": section,
 }
 

@@ -1,6 +1,6 @@
 """Images a second of a training run on the CPU, and of the same run in plain torch layers and losses.
 
-    python bench/training_throughput.py [--batch 64] [--turns 9] [--vertices 53215]
+    python bench/training_throughput.py [--batch 128] [--turns 7] [--vertices 53215]
                                         [--out bench/results/training_throughput.json]
 
 Mobile-FRNet on synthetic faces (drawn before, read and augmented by one worker each), FRNetLoss with the published sum
@@ -118,8 +118,8 @@ def contenders(faces: SyntheticFaces, vertices: int, batch: int) -> dict[str, Co
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--vertices", type=int, nargs="+", default=[53_215])
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")
     options = parser.parse_args()

@@ -105,7 +105,8 @@ class ThreeHundredWLPData(_Section):
     Attributes:
         root: the folder of AFW, AFW_Flip, HELEN and so on.
         subsets: folders in it; null: all that are there.
-        bfm: the whole Basel Face Model, for exact landmarks; null: the network's morphable model.
+        bfm: the model of the landmarks, with as many components as it has; null: the file of the network's morphable
+            model. Of a Basel Face Model (.mat) all 199 + 29 are taken, so that landmarks are exact.
         validation_share: of the photographs, held out.
         cache: the folder of the index; null: the user's.
     """

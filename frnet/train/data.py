@@ -119,12 +119,9 @@ def _synthetic(
 def _three_hundred_wlp(
     config: TrainConfig, data: ThreeHundredWLPData, morphable: MorphableModel, size: int, progress: Progress | None
 ) -> TrainingData:
-    bfm = morphable
-    if data.bfm is not None:
-        bfm = MorphableModel.from_bfm(data.bfm, None, None) if data.bfm.suffix == ".mat" else open_morphable(data.bfm)
     faces = ThreeHundredWLP(
         data.root,
-        bfm,
+        _model_of_landmarks(data.bfm or config.morphable.path, morphable, config.morphable.path),
         subsets=data.subsets,
         num_shape=morphable.layout.num_shape,
         num_expression=morphable.layout.num_expression,
@@ -139,6 +136,12 @@ def _three_hundred_wlp(
     train, validation = faces.split(data.validation_share, config.seed)
     report = [faces.report.summary(), f"{len(train)} to train with, {len(validation)} to validate with"]
     return TrainingData(train, validation, morphable, report)
+
+
+def _model_of_landmarks(path: Path, morphable: MorphableModel, path_of_morphable: Path) -> MorphableModel:
+    if path.suffix == ".mat":
+        return MorphableModel.from_bfm(path, None, None)
+    return morphable if path == path_of_morphable else open_morphable(path)
 
 
 def _threeddfa_lists(

@@ -31,6 +31,8 @@ def open_fabric(section: HardwareSection) -> Fabric:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
+    if section.precision == "float16" and (section.accelerator == "cpu" or not torch.cuda.is_available()):
+        raise ConfigError("hardware.precision: float16 needs CUDA; on the CPU take bfloat16")
     several = nodes > 1 or devices not in (1, "auto")
     try:
         fabric = Fabric(
@@ -42,8 +44,6 @@ def open_fabric(section: HardwareSection) -> Fabric:
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"hardware: {error}") from None
-    if section.precision == "float16" and fabric.device.type == "cpu":
-        raise ConfigError("hardware.precision: float16 needs CUDA; on the CPU take bfloat16")
     fabric.launch()
     return fabric
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
+from support.three_hundred_wlp import make_three_hundred_wlp
 
 from frnet.morphable import MorphableModel
 
@@ -18,13 +18,5 @@ def model(shared) -> MorphableModel:
 
 @pytest.fixture
 def wlp(tmp_path, shared) -> Path:
-    """A folder like 300W-LP: the eight images of AFLW2000-3D (labelled alike) as AFW, the real sample as IBUG."""
-    root = tmp_path / "300W_LP"
-    for subset, files in (
-        ("AFW", (shared / "aflw2000-3d-sample").glob("image*")),
-        ("IBUG", (shared / "300w-lp-sample").glob("IBUG*")),
-    ):
-        (root / subset).mkdir(parents=True)
-        for file in files:
-            shutil.copy(file, root / subset)
-    return root
+    """A folder like 300W-LP: nine images."""
+    return make_three_hundred_wlp(tmp_path / "300W_LP", shared)
