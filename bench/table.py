@@ -116,8 +116,8 @@ def throughput_section(path: Path) -> str:
     run = json.loads(path.read_text())
     lines = [
         f"\n## A training run of Mobile-FRNet: {run['device']}, {run['threads']} threads, torch {run['torch']}\n",
-        f"Commit {run['commit'][:12]}, `bench/training_throughput.py`: reading, augmentation, network, WPDC + Wing on all",
-        "vertices, SGD; the same run in plain torch layers and losses beside it.\n",
+        f"Commit {run['commit'][:12]}, `bench/training_throughput.py`: reading, augmentation, network, WPDC + Wing on",
+        "all vertices, SGD; the same run in plain torch layers and losses beside it.\n",
         "| batch | vertices | contender | images a second | frnet against it |",
         "|---|---|---|---|---|",
     ]
