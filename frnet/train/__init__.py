@@ -2,8 +2,9 @@
 
 from .config import TrainConfig
 from .config_files import ConfigError, builtin_configs, dump_config, load_config
-from .run import TrainResult, train
+from .run import train
 from .run_folder import RunFolder, TrainingError
+from .trainer import TrainResult
 
 __all__ = [
     "ConfigError",

@@ -18,12 +18,12 @@ from frnet.data import (
     find_mirror,
 )
 from frnet.data.parallel import Progress
-from frnet.morphable import MorphableModel, load_whitening, open_morphable
+from frnet.morphable import MorphableModel, Whitening, load_whitening, open_morphable
 
 from .config import SyntheticData, ThreeDDFAListsData, ThreeHundredWLPData, TrainConfig
 from .config_files import ConfigError
 
-__all__ = ["TrainingData", "open_data", "open_network_morphable"]
+__all__ = ["TrainingData", "open_data", "open_network_morphable", "whitening_of"]
 
 _CROP_SIZE_3DDFA = 120
 
@@ -94,6 +94,11 @@ def open_data(
             "standard deviation of the training labels"
         )
     return opened
+
+
+def whitening_of(morphable: MorphableModel) -> Whitening:
+    """The whitening that a model has, float64."""
+    return Whitening(*(part.double().cpu().numpy() for part in (morphable.param_mean, morphable.param_std)))
 
 
 def _synthetic(
