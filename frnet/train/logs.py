@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -47,8 +47,7 @@ class RunLog(AbstractContextManager):
 
     def __exit__(self, *exception: object) -> None:
         self._bars.stop()
-        if self._writer is not None:
-            self._writer.close()
+        self._events(SummaryWriter.close)
 
     def open_tensorboard(self, folder: Path, step: int) -> None:
         """Begins to write events; those of a step from ``step`` on, left by a run that was stopped, are hidden."""
@@ -70,20 +69,31 @@ class RunLog(AbstractContextManager):
 
     def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Points of the curves ``group/name``."""
-        if self._writer is not None:
+
+        def add(writer: SummaryWriter) -> None:
             for name, value in values.items():
-                self._writer.add_scalar(f"{group}/{name}", value, step)
+                writer.add_scalar(f"{group}/{name}", value, step)
+
+        self._events(add)
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
         """uint8 [height, width, 3], BGR."""
-        if self._writer is not None:
-            self._writer.add_image(name, image[..., ::-1].copy(), step, dataformats="HWC")
+        self._events(lambda writer: writer.add_image(name, image[..., ::-1].copy(), step, dataformats="HWC"))
 
     def config(self, text: str) -> None:
         """The configuration as YAML, for the page of texts."""
-        if self._writer is not None:
-            indented = "\n".join(f"    {line}" for line in text.splitlines())
-            self._writer.add_text("config", indented, 0)
+        indented = "\n".join(f"    {line}" for line in text.splitlines())
+        self._events(lambda writer: writer.add_text("config", indented, 0))
+
+    def _events(self, add: Callable[[SummaryWriter], None]) -> None:
+        """A full disk ends the curves, not the run: TensorBoard's writer cannot go on once a write has failed."""
+        if self._writer is None:
+            return
+        try:
+            add(self._writer)
+        except OSError as error:
+            self._writer = None
+            self.say(f"warning: TensorBoard gets nothing any more, metrics.csv still does: {error}")
 
 
 class Throughput:

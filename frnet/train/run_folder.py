@@ -44,7 +44,7 @@ class RunState:
     Attributes:
         step: steps taken.
         tensors: state dicts of network, optimiser, average and gradient scaler.
-        best_nme: of the validations so far, percent.
+        best_nme: percent, of the weights in ``best.safetensors``.
         history: a row of figures for each validation.
     """
 

@@ -226,11 +226,10 @@ class Trainer:
         row = {"epoch": epochs, "step": state.step, **errors, **self._means()}
         row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "images_per_second": speed["images_per_second"]}
         state.history.append(row)
-        best, state.best_nme = errors["nme"] < state.best_nme, min(state.best_nme, errors["nme"])
         if self.fabric.is_global_zero:
             self._report(row, validation, time.perf_counter() - begin)
             self._write(self.folder.metrics, lambda: self.folder.write_metrics(state.history))
-            self._export(best)
+            self._export(errors["nme"])
 
     def _means(self) -> dict[str, float]:
         """What the steps since the last validation gave, on average, in all processes; forgets them."""
@@ -261,10 +260,14 @@ class Trainer:
         """The network that is validated and saved."""
         return self.network.module if self.average is None else self.average.module
 
-    def _export(self, best: bool) -> None:
+    def _export(self, nme: float) -> None:
         weights = Checkpoint(self._for_use(), whitening_of(self.data.morphable), licence=self.config.licence)
-        for path in (self.folder.last, self.folder.best) if best else (self.folder.last,):
-            self._write(path, lambda path=path: save_checkpoint(path, weights, self.data.morphable))
+        self._write(self.folder.last, lambda: save_checkpoint(self.folder.last, weights, self.data.morphable))
+        if nme < self.state.best_nme:
+            written = self._write(
+                self.folder.best, lambda: save_checkpoint(self.folder.best, weights, self.data.morphable)
+            )
+            self.state.best_nme = nme if written else self.state.best_nme
 
     # -- state --------------------------------------------------------------------------------------------
 
@@ -290,14 +293,16 @@ class Trainer:
         }
         self._write(self.folder.state, lambda: self.folder.save(self.config, self.state))
 
-    def _write(self, path: Path, write: Callable[[], None]) -> None:
-        """A full disk does not end the run: it may have room again later. What was there before stays."""
+    def _write(self, path: Path, write: Callable[[], None]) -> bool:
+        """Whether it was written. A full disk does not end the run: it may have room again later."""
         try:
             write()
             self.unwritten.pop(path, None)
+            return True
         except OSError as error:
             self.unwritten[path] = error
             self.log.say(f"warning: {path} could not be written and stays as it was: {error}")
+            return False
 
 
 def _timed(loader: Iterable[Sample]) -> Iterator[tuple[Sample, float]]:

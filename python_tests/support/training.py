@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
-def run(command: list[str], timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end, and gives what it printed."""
     return subprocess.run(
         command, env=environment(), cwd=ROOT, text=True, capture_output=True, timeout=timeout, check=False

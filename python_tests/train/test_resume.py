@@ -41,7 +41,7 @@ def undisturbed(tmp_path_factory, cache) -> dict[str, torch.Tensor]:
 def start_and_wait_for_state(out: Path, cache: str, states: int = 1) -> subprocess.Popen[str]:
     """A run that has written so many states, of which the first two are in the middle of the first epoch."""
     process = subprocess.Popen(small_command(out, *LONG, cache), env=environment(), stderr=subprocess.PIPE, text=True)
-    deadline, seen = time.monotonic() + 180, set()
+    deadline, seen = time.monotonic() + 600, set()
     while len(seen) < states:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline, "no state was written"
@@ -79,7 +79,7 @@ def test_terminated_it_stops_between_steps_and_goes_on(tmp_path, cache, undistur
     out = tmp_path / "run"
     process = start_and_wait_for_state(out, cache)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 130, said
     assert "--resume goes on from there" in said
     resume(out, cache)

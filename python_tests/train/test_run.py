@@ -243,6 +243,16 @@ def test_a_full_disk_costs_no_state(tmp_path, monkeypatch, capsys):
     assert (resumed.steps, resumed.finished) == (12, True)
 
 
+def test_a_full_disk_ends_the_curves_alone(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
+    console = Console(record=True, width=300, file=open("/dev/null", "w"))  # noqa: SIM115
+    assert train(small_config(), tmp_path / "run", console=console).finished
+    assert console.export_text().count("TensorBoard gets nothing any more") == 1
+
+
 def test_training_that_diverges_says_so_and_keeps_the_last_state(tmp_path):
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+: .*learning rate \(1e\+30\).*too high"):
         train(small_config("optimizer.lr=1e30", "schedule.warmup_epochs=0"), tmp_path / "run")
