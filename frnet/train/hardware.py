@@ -21,8 +21,9 @@ __all__ = ["describe_environment", "deterministic_kernels", "open_fabric", "proc
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed", "float64": "64-true"}
 
 
-def open_fabric(section: HardwareSection) -> Fabric:
-    """Start the processes that the configuration or ``torchrun`` asks for; each of them returns.
+@contextmanager
+def open_fabric(section: HardwareSection) -> Iterator[Fabric]:
+    """Start the processes that the configuration or ``torchrun`` asks for; each of them goes on inside.
 
     Raises:
         ConfigError: devices that this machine does not have, or a precision that they do not.
@@ -44,8 +45,14 @@ def open_fabric(section: HardwareSection) -> Fabric:
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"hardware: {error}") from None
+    begun = torch.distributed.is_available() and torch.distributed.is_initialized()
     fabric.launch()
-    return fabric
+    try:
+        yield fabric
+        fabric.barrier()  # what the first process writes is there for all of them
+    finally:
+        if fabric.world_size > 1 and not begun:  # gloo's threads must not outlive it
+            torch.distributed.destroy_process_group()
 
 
 def process_batch_size(batch_size: int, world: int) -> int:

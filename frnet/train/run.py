@@ -55,9 +55,12 @@ def train(
     state = folder.open(config, resume)
     morphable = open_network_morphable(config)
     network = _build_network(config, morphable, begun=state is not None)
-    fabric = open_fabric(config.hardware)
-    batch_size = process_batch_size(config.batch_size, fabric.world_size)
-    with deterministic_kernels(config.hardware.deterministic), RunLog(console, active=fabric.is_global_zero) as log:
+    with (
+        deterministic_kernels(config.hardware.deterministic),
+        open_fabric(config.hardware) as fabric,
+        RunLog(console, active=fabric.is_global_zero) as log,
+    ):
+        batch_size = process_batch_size(config.batch_size, fabric.world_size)
         with fabric.rank_zero_first(local=True):
             size, cache = network.config.input_size, folder.path / "synthetic"
             data = open_data(config, morphable, size, cache, log.progress_of("preparing the data"))

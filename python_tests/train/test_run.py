@@ -174,6 +174,15 @@ def test_bfloat16(tmp_path):
     assert stored_tensors(result.folder.path)[".network.fc.weight"].dtype == torch.float32
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_two_runs_on_cuda_are_equal(tmp_path, precision):
+    config = small_config("hardware.accelerator=cuda", f"hardware.precision={precision}", "hardware.workers=1")
+    first, second = (train(config, tmp_path / name).folder.path for name in ("first", "second"))
+    mine, theirs = stored_tensors(first), stored_tensors(second)
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
 # ------------------------------------------------------------------------------------------------ what goes wrong
 
 
