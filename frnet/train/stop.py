@@ -7,7 +7,11 @@ import threading
 from contextlib import AbstractContextManager
 from types import FrameType
 
-__all__ = ["StopRequest"]
+from frnet.data import init_worker
+
+__all__ = ["StopRequest", "init_training_worker"]
+
+_SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 class StopRequest(AbstractContextManager):
@@ -24,7 +28,7 @@ class StopRequest(AbstractContextManager):
 
     def __enter__(self) -> StopRequest:
         if self._enabled:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -36,3 +40,13 @@ class StopRequest(AbstractContextManager):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         self.__exit__()
+
+
+def init_training_worker(worker: int) -> None:
+    """For ``DataLoader(worker_init_fn=...)``: Ctrl-C in a terminal and a scheduler's SIGTERM go to all processes.
+
+    The worker leaves them to the one that trains, which needs it up to the step's end and shuts it down itself.
+    """
+    init_worker(worker)
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

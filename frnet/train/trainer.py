@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
-from frnet.data import EpochSampler, Sample, init_worker, network_input
+from frnet.data import EpochSampler, Sample, network_input
 from frnet.models import Checkpoint, save_checkpoint
 from frnet.nn import synchronise_batch_norm
 
@@ -24,7 +24,7 @@ from .logs import RunLog, Throughput, face_sheet
 from .losses import TrainingLoss
 from .optimisation import averaged, build_optimizer, learning_rate
 from .run_folder import RunFolder, RunState, TrainingError
-from .stop import StopRequest
+from .stop import StopRequest, init_training_worker
 from .validation import Validation, Validator
 
 __all__ = ["TrainResult", "Trainer"]
@@ -102,7 +102,7 @@ class Trainer:
             data.train,
             batch_sampler=BatchSampler(self.sampler, batch_size, drop_last=True),
             num_workers=config.hardware.workers,
-            worker_init_fn=init_worker,
+            worker_init_fn=init_training_worker,
             persistent_workers=config.hardware.workers > 0,
             pin_memory=fabric.device.type == "cuda",
             generator=torch.Generator(),

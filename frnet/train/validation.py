@@ -12,11 +12,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from frnet import geometry, ops
-from frnet.data import FaceDataset, init_worker, network_input
+from frnet.data import FaceDataset, network_input
 from frnet.evaluate import nme, summarise_bins
 from frnet.morphable import MorphableModel
 
 from .run_folder import TrainingError
+from .stop import init_training_worker
 
 __all__ = ["Validation", "Validator"]
 
@@ -74,7 +75,7 @@ class Validator:
             Subset(faces, self._mine),
             batch_size,
             num_workers=workers,
-            worker_init_fn=init_worker,
+            worker_init_fn=init_training_worker,
             pin_memory=fabric.device.type == "cuda",
             generator=torch.Generator(),  # its own, so that torch's stays as the training left it
         )

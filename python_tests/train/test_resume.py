@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -40,7 +41,13 @@ def undisturbed(tmp_path_factory, cache) -> dict[str, torch.Tensor]:
 
 def start_and_wait_for_state(out: Path, cache: str, states: int = 1) -> subprocess.Popen[str]:
     """A run that has written so many states, of which the first two are in the middle of the first epoch."""
-    process = subprocess.Popen(small_command(out, *LONG, cache), env=environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        small_command(out, *LONG, cache),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     deadline, seen = time.monotonic() + 600, set()
     while len(seen) < states:
         assert process.poll() is None, process.stderr.read()
@@ -75,10 +82,12 @@ def test_killed_and_resumed_it_gives_the_same_bits(tmp_path, cache, undisturbed)
     assert_same(stored_tensors(out), undisturbed)
 
 
-def test_terminated_it_stops_between_steps_and_goes_on(tmp_path, cache, undisturbed):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_does_between_steps_and_goes_on(tmp_path, cache, undisturbed, number):
+    """Asked as a terminal or a scheduler does: all its processes at once, those that read data too."""
     out = tmp_path / "run"
     process = start_and_wait_for_state(out, cache)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, number)
     _, said = process.communicate(timeout=600)
     assert process.returncode == 130, said
     assert "--resume goes on from there" in said
