@@ -4,7 +4,7 @@
                                         [--out bench/results/training_throughput.json]
 
 Mobile-FRNet on synthetic faces (drawn before, read and augmented by one worker each), FRNetLoss with the published sum
-on all vertices, SGD as `frnet train mobile_frnet` has it. The peers are the same network of torch's own layers
+on all vertices, SGD and clipping as `frnet train mobile_frnet` has them. The peers are the same network of torch's own layers
 (bench/plain_network.py), in both memory formats, with the loss of bench/plain_losses.py, optimised alike. All begin
 with the same weights and see the same batches; they take turns of some steps, and the median of the turns counts.
 Before anything is timed, the losses of the first step are compared.
@@ -71,8 +71,8 @@ class Contender:
         self.memory_format = memory_format
         self.network = network.train().to(memory_format=memory_format)
         self.loss, self.morphable, self.data = loss, morphable, data
-        section = load_config("mobile_frnet", ["data.root=.", "morphable.path=."]).optimizer
-        self.optimizer = build_optimizer(section, network)
+        config = load_config("mobile_frnet", ["data.root=.", "morphable.path=."])
+        self.optimizer, self.gradient_clip = build_optimizer(config.optimizer, network), config.gradient_clip
         self.turns: list[float] = []  # images a second
 
     def step(self) -> float:
@@ -83,6 +83,7 @@ class Contender:
         self.optimizer.zero_grad()
         loss = self.loss(self.network(images), target)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
         self.optimizer.step()
         return loss.item()
 

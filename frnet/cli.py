@@ -323,7 +323,7 @@ def train(
     Exit status: 0 when it is done; 1 for an error; 130 if it was stopped, and can go on.
     """
     try:
-        from frnet.train import builtin_configs, dump_config, load_config
+        from frnet.train import dump_config, load_config
         from frnet.train import train as run
     except ModuleNotFoundError as error:
         _complain(f"frnet train needs {error.name}: pip install 'frnet[train]'")
@@ -336,9 +336,7 @@ def train(
     if show:
         out.print(dump_config(loaded), markup=False, highlight=False, soft_wrap=True, end="")
         return
-    if out_dir is None:
-        out_dir = Path("runs") / (config if config in builtin_configs() else Path(config).stem)
-    result = run(loaded, out_dir, resume=resume, console=err)
+    result = run(loaded, out_dir or Path("runs") / Path(config).stem, resume=resume, console=err)
     if not result.finished:
         raise typer.Exit(130)
     if result.leads:

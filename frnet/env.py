@@ -10,7 +10,16 @@ import frnet
 
 __all__ = ["describe"]
 
-_PACKAGES = ["numpy", "opencv-python", "scipy", "safetensors", "trimesh", "matplotlib", "cupy-cuda13x"]
+_PACKAGES = [
+    "numpy",
+    "opencv-python",
+    "scipy",
+    "safetensors",
+    "trimesh",
+    "matplotlib",
+    "lightning-fabric",
+    "cupy-cuda13x",
+]
 
 
 def describe() -> dict[str, str]:

@@ -7,7 +7,12 @@ from collections.abc import Iterator, Sized
 import torch
 from torch.utils.data import Sampler
 
-__all__ = ["EpochSampler"]
+__all__ = ["EpochSampler", "seed_of"]
+
+
+def seed_of(seed: int, number: int) -> int:
+    """A seed for torch's generators, from that of a run and the number of an epoch or a step."""
+    return (seed * 0x9E3779B97F4A7C15 + number) % 2**63  # odd: the numbers of different seeds do not meet
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -59,7 +64,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = torch.arange(self._length)
         if self._shuffle:
-            generator = torch.Generator().manual_seed((self._seed * 0x9E3779B97F4A7C15 + self.epoch) % 2**63)
+            generator = torch.Generator().manual_seed(seed_of(self._seed, self.epoch))
             order = torch.randperm(self._length, generator=generator)
         epoch, count = self.epoch, self._length // self._world
         mine = order[self._rank :: self._world][self.start : count]

@@ -68,11 +68,8 @@ def _find(source: str | os.PathLike[str]) -> Path:
         return path
     if path.suffix not in (".yaml", ".yml") and str(source) in builtin_configs():
         return _BUILTIN / f"{source}.yaml"
-    raise FileNotFoundError(f"config {source}: no such file, and none that comes with frnet: {_listed()}")
-
-
-def _listed() -> str:
-    return ", ".join(builtin_configs())
+    known = ", ".join(builtin_configs())
+    raise FileNotFoundError(f"config {source}: no such file, and none that comes with frnet: {known}")
 
 
 def _read(path: Path, depth: int = 0) -> dict[str, Any]:
@@ -139,8 +136,9 @@ class _Loader(yaml.SafeLoader):
 def _problems(error: ValidationError) -> list[str]:
     lines = []
     schema = TrainConfig.model_json_schema()
+    kinds = _kinds(schema)
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"] if part not in _kinds(schema))
+        place = ".".join(str(part) for part in problem["loc"] if part not in kinds)
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             text = "there is no such setting" + _hint(str(problem["loc"][-1]), schema)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from frnet.data import (
-    AugmentationConfig,
     FaceDataset,
     LabelConvention,
     Mirror,
@@ -18,12 +17,12 @@ from frnet.data import (
     find_mirror,
 )
 from frnet.data.parallel import Progress
-from frnet.morphable import MorphableModel, Whitening, load_whitening, open_morphable
+from frnet.morphable import MorphableModel, load_whitening, open_morphable, procedural_face
 
 from .config import SyntheticData, ThreeDDFAListsData, ThreeHundredWLPData, TrainConfig
 from .config_files import ConfigError
 
-__all__ = ["TrainingData", "open_data", "open_network_morphable", "whitening_of"]
+__all__ = ["TrainingData", "open_data", "open_network_morphable"]
 
 _CROP_SIZE_3DDFA = 120
 
@@ -44,16 +43,14 @@ class TrainingData(NamedTuple):
     report: list[str]
 
 
-def open_network_morphable(config: TrainConfig) -> MorphableModel | None:
-    """The model the configuration names, without looking at data; None where synthetic data bring their own.
+def open_network_morphable(config: TrainConfig) -> MorphableModel:
+    """The model the configuration names, without looking at data; the procedural face where it names none.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`frnet.morphable.open_morphable`.
     """
     section = config.morphable
-    if section.path is None:
-        return None
-    morphable = open_morphable(section.path, section.landmarks)
+    morphable = procedural_face() if section.path is None else open_morphable(section.path, section.landmarks)
     if isinstance(section.whitening, Path):
         morphable = morphable.with_whitening(*load_whitening(section.whitening))
     return morphable
@@ -61,7 +58,7 @@ def open_network_morphable(config: TrainConfig) -> MorphableModel | None:
 
 def open_data(
     config: TrainConfig,
-    morphable: MorphableModel | None,
+    morphable: MorphableModel,
     size: int,
     synthetic_cache: Path,
     progress: Progress | None = None,
@@ -96,24 +93,19 @@ def open_data(
     return opened
 
 
-def whitening_of(morphable: MorphableModel) -> Whitening:
-    """The whitening that a model has, float64."""
-    return Whitening(*(part.double().cpu().numpy() for part in (morphable.param_mean, morphable.param_std)))
-
-
 def _synthetic(
-    config: TrainConfig, data: SyntheticData, morphable: MorphableModel | None, size: int, cache: Path,
+    config: TrainConfig, data: SyntheticData, morphable: MorphableModel, size: int, cache: Path,
     progress: Progress | None,
 ) -> TrainingData:  # fmt: skip
-    common = {"ranges": data.ranges, "size": size, "cache": cache, "workers": _indexers(config), "progress": progress}
-    mirror = None if morphable is None else _mirror(config, morphable)
+    workers = config.hardware.workers
+    common = {"ranges": data.ranges, "size": size, "cache": cache, "workers": workers, "progress": progress}
     train = SyntheticFaces(
         data.count,
         morphable,
         data_seed=data.data_seed,
         augmentation=config.augmentation,
         seed=config.seed,
-        mirror=mirror,
+        mirror=_mirror(config, morphable),
         **common,
     )
     validation = SyntheticFaces(data.validation_count, morphable, data_seed=data.data_seed + 1, **common)
@@ -132,7 +124,7 @@ def _three_hundred_wlp(
         num_expression=morphable.layout.num_expression,
         convention=LabelConvention(size),
         cache=data.cache,
-        workers=_indexers(config),
+        workers=config.hardware.workers,
         progress=progress,
         augmentation=config.augmentation,
         seed=config.seed,
@@ -157,7 +149,7 @@ def _threeddfa_lists(
             f"model.settings.input_size: 3DDFA's crops are {_CROP_SIZE_3DDFA} x {_CROP_SIZE_3DDFA}, got {size}"
         )
 
-    def read(params: Path, names: Path, augmentation: AugmentationConfig | None) -> ThreeDDFALists:
+    def read(params: Path, names: Path, **training: Any) -> ThreeDDFALists:
         return ThreeDDFALists(
             params,
             names,
@@ -165,17 +157,16 @@ def _threeddfa_lists(
             data.whitening,
             morphable,
             cache=data.cache,
-            augmentation=augmentation,
-            seed=config.seed,
-            mirror=_mirror(config, morphable),
+            **training,
         )
 
-    faces = read(data.params, data.file_list, config.augmentation)
+    mirror = _mirror(config, morphable)
+    faces = read(data.params, data.file_list, augmentation=config.augmentation, seed=config.seed, mirror=mirror)
     report = [faces.report.summary()]
     if data.validation_params is None:
         train, validation = faces.split(data.validation_share, config.seed)
     else:
-        train, validation = faces, read(data.validation_params, data.validation_file_list, None)
+        train, validation = faces, read(data.validation_params, data.validation_file_list)
         report.append(f"validation: {validation.report.summary()}")
     report.append(f"{len(train)} to train with, {len(validation)} to validate with")
     if config.morphable.whitening is None:
@@ -193,7 +184,3 @@ def _whitened_by_labels(data: TrainingData) -> MorphableModel:
     params = data.train.params().astype(np.float64)
     spread = params.std(0)
     return data.morphable.with_whitening(params.mean(0), np.where(spread > 0, spread, 1.0))
-
-
-def _indexers(config: TrainConfig) -> int:
-    return config.hardware.workers

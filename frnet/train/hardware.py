@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-import frnet
+from frnet.env import describe
 
 from .config import HardwareSection
 from .config_files import ConfigError
@@ -67,16 +66,8 @@ def process_batch_size(batch_size: int, world: int) -> int:
 
 
 def describe_environment(fabric: Fabric) -> dict[str, Any]:
-    """What a run depends on beside its configuration."""
-    device = fabric.device
-    return {
-        "frnet": frnet.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-        "processes": fabric.world_size,
-        "threads": torch.get_num_threads(),
-    }
+    """What a run depends on beside its configuration: :func:`frnet.env.describe`, and what it runs on."""
+    return {**describe(), "device": str(fabric.device), "processes": fabric.world_size}
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class LossParts(NamedTuple):
 
 
 class TrainingLoss(nn.Module):
-    """The loss that a configuration asks for; float32 whatever the network's precision.
+    """The loss that a configuration asks for; in the dtype of the model, whatever the network's precision.
 
     Args:
         section: of the configuration.

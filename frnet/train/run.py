@@ -10,11 +10,11 @@ from torch import nn
 
 from frnet.models import create_model, load_checkpoint
 from frnet.models.whitening import check_whitening
-from frnet.morphable import MorphableModel, procedural_face
+from frnet.morphable import MorphableModel, load_whitening
 
 from .config import TrainConfig
 from .config_files import ConfigError
-from .data import TrainingData, open_data, open_network_morphable, whitening_of
+from .data import TrainingData, open_data, open_network_morphable
 from .hardware import describe_environment, deterministic_kernels, open_fabric, process_batch_size
 from .logs import RunLog
 from .run_folder import RunFolder
@@ -75,12 +75,11 @@ def train(
         return trainer.train()
 
 
-def _build_network(config: TrainConfig, morphable: MorphableModel | None, begun: bool) -> nn.Module:
+def _build_network(config: TrainConfig, morphable: MorphableModel, begun: bool) -> nn.Module:
     """The network with its first weights; those of a run that has begun are put in later."""
     torch.manual_seed(config.seed)
     if "num_params" in config.model.settings:
         raise ConfigError("model.settings.num_params follows from the morphable model: leave it out")
-    morphable = procedural_face() if morphable is None else morphable
     pretrained = None if begun else config.model.pretrained
     try:
         return create_model(
@@ -99,4 +98,5 @@ def _check_pretrained(config: TrainConfig, data: TrainingData) -> None:
     if config.model.pretrained is not None:
         checkpoint = load_checkpoint(config.model.pretrained)
         if checkpoint.whitening is not None:
-            check_whitening(checkpoint, whitening_of(data.morphable), "of this run")
+            whitening = load_whitening((data.morphable.param_mean, data.morphable.param_std))
+            check_whitening(checkpoint, whitening, "of this run")

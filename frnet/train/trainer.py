@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from frnet.data import EpochSampler, Sample, network_input
+from frnet.data.sampler import seed_of
 from frnet.models import Checkpoint, save_checkpoint
+from frnet.morphable import load_whitening
 from frnet.nn import synchronise_batch_norm
 
 from .config import TrainConfig
 from .config_files import ConfigError, dump_config
-from .data import TrainingData, whitening_of
+from .data import TrainingData
 from .logs import RunLog, Throughput, face_sheet
 from .losses import TrainingLoss
 from .optimisation import averaged, build_optimizer, learning_rate
@@ -28,8 +30,6 @@ from .stop import StopRequest, init_training_worker
 from .validation import Validation, Validator
 
 __all__ = ["TrainResult", "Trainer"]
-
-_SEED_STEP = 0x9E3779B97F4A7C15  # odd: the steps of different seeds do not meet
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Trainer:
         """One step of the optimiser; detached figures of it."""
         config, device = self.config, self.fabric.device
         # All that is random in a step follows from its number, so a run that goes on needs no generator's state.
-        torch.manual_seed((config.seed * _SEED_STEP + self.state.step) % 2**63)
+        torch.manual_seed(seed_of(config.seed, self.state.step))
         rate = learning_rate(config.schedule, config.optimizer.lr, self.state.step, self.steps_per_epoch, config.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -190,7 +190,10 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.network.module)
         parts = {"loss": loss.detach(), **parts}
-        counts = {"replaced": batch.replaced.sum().to(device), "steps": torch.ones_like(parts["loss"])}
+        counts = {
+            "replaced": batch.replaced.sum().to(device, non_blocking=True),
+            "steps": torch.ones_like(parts["loss"]),
+        }
         for name, value in {**parts, **counts}.items():
             self.totals[name] = self.totals.get(name, 0) + value
         return parts
@@ -206,7 +209,7 @@ class Trainer:
         values = torch.stack([value.double() for value in parts.values()])
         means = self.fabric.all_reduce(values, reduce_op="mean").tolist()
         figures = dict(zip(parts, means, strict=True))
-        if not torch.isfinite(torch.tensor(figures["loss"])):
+        if not math.isfinite(figures["loss"]):
             kept = f"; {self.folder.state} holds an earlier state" if self.folder.state.exists() else ""
             raise TrainingError(
                 f"the loss is {figures['loss']} at step {self.state.step}: the training diverged, usually because the "
@@ -261,12 +264,12 @@ class Trainer:
         return self.network.module if self.average is None else self.average.module
 
     def _export(self, nme: float) -> None:
-        weights = Checkpoint(self._for_use(), whitening_of(self.data.morphable), licence=self.config.licence)
-        self._write(self.folder.last, lambda: save_checkpoint(self.folder.last, weights, self.data.morphable))
+        morphable = self.data.morphable
+        whitening = load_whitening((morphable.param_mean, morphable.param_std))
+        weights = Checkpoint(self._for_use(), whitening, licence=self.config.licence)
+        self._write(self.folder.last, lambda: save_checkpoint(self.folder.last, weights, morphable))
         if nme < self.state.best_nme:
-            written = self._write(
-                self.folder.best, lambda: save_checkpoint(self.folder.best, weights, self.data.morphable)
-            )
+            written = self._write(self.folder.best, lambda: save_checkpoint(self.folder.best, weights, morphable))
             self.state.best_nme = nme if written else self.state.best_nme
 
     # -- state --------------------------------------------------------------------------------------------

@@ -49,6 +49,13 @@ def run(command: list[str], timeout: float = 600) -> subprocess.CompletedProcess
     )
 
 
+def finished_run(out: Path, *overrides: str, options: Sequence[str] = ()) -> str:
+    """A run in a process of its own, to its end; what it said."""
+    result = run(small_command(out, *overrides, options=options))
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
 def stored_tensors(out: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a run's state, by a name of its own."""
     found: dict[str, torch.Tensor] = {}

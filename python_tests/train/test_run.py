@@ -58,7 +58,7 @@ def test_it_takes_every_step_and_says_how_it_went(finished):
 def test_the_resolved_configuration_stands_beside_it(finished):
     folder = finished[0].folder
     assert load_config(folder.config) == small_config()
-    assert json.loads(folder.environment.read_text())["torch"] == torch.__version__
+    assert json.loads(folder.environment.read_text())["torch"].split()[0] == torch.__version__
 
 
 def test_the_weights_are_of_use_to_the_rest_of_frnet(finished):
