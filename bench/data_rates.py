@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 import frnet
-from frnet.data import (
+from frnet.datasets import (
     AFLW2000,
     AugmentationConfig,
     EpochSampler,

@@ -4,9 +4,10 @@
                                         [--out bench/results/training_throughput.json]
 
 Mobile-FRNet on synthetic faces (drawn before, read and augmented by one worker each), FRNetLoss with the published sum
-on all vertices, SGD and clipping as `frnet train mobile_frnet` has them. The peers are the same network of torch's own layers
-(bench/plain_network.py), in both memory formats, with the loss of bench/plain_losses.py, optimised alike. All begin
-with the same weights and see the same batches; they take turns of some steps, and the median of the turns counts.
+on all vertices, SGD and clipping as `frnet train mobile_frnet` has them. The peers are the same network of
+torch's own layers (bench/plain_network.py), in both memory formats, with the loss of bench/plain_losses.py, optimised
+alike. All begin with the same weights and see the same batches; they take turns of some steps, and the median of the
+turns counts.
 Before anything is timed, the losses of the first step are compared.
 
 The mesh of the losses has as many vertices as asked for: the Basel Face Model has 53,215; here they are those of the
@@ -29,7 +30,7 @@ from plain_losses import PlainWpdcWing
 from plain_network import PlainMobileFRNet
 from torch.utils.data import DataLoader
 
-from frnet.data import AugmentationConfig, EpochSampler, Sample, SyntheticFaces, init_worker, network_input
+from frnet.datasets import AugmentationConfig, EpochSampler, Sample, SyntheticFaces, init_worker, network_input
 from frnet.models import create_model
 from frnet.morphable import MorphableModel
 from frnet.nn import FRNetLoss

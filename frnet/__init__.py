@@ -5,8 +5,21 @@ import importlib
 __version__ = "0.1.0"
 
 # Parts are loaded where they are first used: some need torch, some OpenCV, some neither.
-_FUNCTIONS = {"create_model": "frnet.models", "list_models": "frnet.models"}
-_MODULES = ("align", "data", "evaluate", "export", "geometry", "models", "morphable", "nn", "ops")
+_FUNCTIONS = {"create_model": "frnet.weights", "list_models": "frnet.models"}
+_MODULES = (
+    "align",
+    "datasets",
+    "evaluate",
+    "export",
+    "geometry",
+    "models",
+    "morphable",
+    "nn",
+    "ops",
+    "render",
+    "train",
+    "weights",
+)
 
 
 def __getattr__(name: str):

@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from frnet import geometry, ops
-from frnet.images import Image, check_image, read_image
-from frnet.models.basis import check_basis
-from frnet.models.checkpoint import Checkpoint, describe_whitening, load_checkpoint
-from frnet.models.whitening import check_whitening, find_whitening
+from frnet.io.images import Image, check_image, read_image
 from frnet.morphable import MorphableModel, open_morphable
 from frnet.morphable.whitening import Whitening, load_whitening
+from frnet.weights.basis import check_basis
+from frnet.weights.checkpoint import Checkpoint, describe_whitening, load_checkpoint
+from frnet.weights.whitening import check_whitening, find_whitening
 
 from .detectors import Detector, open_detector
 from .face import Face, Pose
@@ -50,7 +50,7 @@ class FaceAligner:
 
     The whitening, without which a network's output means nothing, is the first of: the argument; what the
     checkpoint file holds; the file published with the checkpoint, if it lies near it (see
-    :func:`frnet.models.whitening.find_whitening`); the morphable model's own. ``whitening_source`` says which
+    :func:`frnet.weights.whitening.find_whitening`); the morphable model's own. ``whitening_source`` says which
     it was. One that is known to belong to other weights is refused, and so is a morphable model that is not the one
     a checkpoint says it was trained for.
 

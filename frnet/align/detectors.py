@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from frnet.images import Image, check_image
+from frnet.io.images import Image, check_image
 
 # YuNet's coarsest features are 32 pixels apart. Where there is a single row of them, OpenCV 4.14 returns
 # faces in random places with full score (tried: up to 32 pixels often, from 33 never). So there are two.

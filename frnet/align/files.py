@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from frnet.images import IMAGE_SUFFIXES, Image, read_image
+from frnet.io.images import IMAGE_SUFFIXES, Image, read_image
 
 from .aligner import FaceAligner, Regions
 from .face import Face

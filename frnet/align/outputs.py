@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from frnet.images import Image
+from frnet.io.images import Image
+from frnet.io.meshes import save_mesh, vertex_colors
+from frnet.render.draw import draw_faces
 
-from .draw import draw_faces
 from .face import Face
-from .mesh import save_mesh, vertex_colors
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from frnet.images import Image, ImageError
+from frnet.io.images import Image, ImageError
+from frnet.render.draw import draw_faces
 
 from .aligner import FaceAligner, Regions, following_roi
-from .draw import draw_faces
 from .face import Face
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})

@@ -134,7 +134,7 @@ def read_aflw2000(image: str | os.PathLike) -> AFLW2000Sample:
         FileNotFoundError: there is no ``.mat`` file of that name.
         ValueError: it is damaged, does not hold 68 three-dimensional landmarks and a pose, or holds a NaN.
     """
-    from frnet.data.mat import read_mat  # with torch behind it
+    from frnet.datasets.mat import read_mat  # with torch behind it
 
     image = Path(image)
     label = read_mat(image.with_suffix(".mat"))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from frnet.files import write_whole
+from frnet.io.files import write_whole
 
 from .sparse import SparseResult
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from frnet.files import write_whole
+from frnet.io.files import write_whole
 
 __all__ = ["area_under_curve", "cumulative_error", "write_curve_plots", "write_curve_table"]
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from frnet.files import write_whole
+from frnet.io.files import write_whole
 
 from .bins import YAW_BINS
 from .command import Report

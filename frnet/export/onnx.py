@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from frnet.export.decompositions import decompositions
-from frnet.files import write_whole
-from frnet.models.basis import check_basis
-from frnet.models.checkpoint import Checkpoint
-from frnet.models.whitening import check_whitening
+from frnet.io.files import write_whole
 from frnet.morphable import MorphableModel, load_whitening
+from frnet.weights.basis import check_basis
+from frnet.weights.checkpoint import Checkpoint
+from frnet.weights.whitening import check_whitening
 
 __all__ = ["to_onnx"]
 

@@ -1,18 +1,25 @@
-"""Networks that turn a 120x120 crop into the parameters of a morphable model."""
+"""Networks that turn a crop of a face into the parameters of a morphable model."""
 
-from .basis import BasisIdentity
-from .checkpoint import Checkpoint, CheckpointError, convert, load_checkpoint, save_checkpoint
 from .counting import Complexity, LayerComplexity, complexity, count_ops
 from .damdnet import DAMDNet, DAMDNetConfig
 from .mobile_frnet import MobileFRNet, MobileFRNetConfig
 from .mobilenet_v1 import MobileNetV1, MobileNetV1Config
 from .mobilenet_v2 import MobileNetV2, MobileNetV2Config
-from .registry import create_model, list_models
+from .registry import list_models
 
-__all__ = [
+# Files of weights are read one layer up, and are wanted from here as well.
+_WEIGHTS = (
     "BasisIdentity",
     "Checkpoint",
     "CheckpointError",
+    "convert",
+    "create_model",
+    "load_checkpoint",
+    "save_checkpoint",
+)
+
+__all__ = [
+    *_WEIGHTS,
     "Complexity",
     "DAMDNet",
     "DAMDNetConfig",
@@ -24,10 +31,14 @@ __all__ = [
     "MobileNetV2",
     "MobileNetV2Config",
     "complexity",
-    "convert",
     "count_ops",
-    "create_model",
     "list_models",
-    "load_checkpoint",
-    "save_checkpoint",
 ]
+
+
+def __getattr__(name: str):
+    if name in _WEIGHTS:
+        import importlib
+
+        return getattr(importlib.import_module("frnet.weights"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """MobileNetV1 as 3DDFA uses it: 13 separable convolutions between a 3x3 convolution and a linear layer.
 
 Howard et al., MobileNets (arXiv 1704.04861), table 1. State-dict names are those of 3DDFA and 3DDFA_V2, so
-their files load (see :mod:`frnet.models.checkpoint`).
+their files load (see :mod:`frnet.weights.checkpoint`).
 """
 
 from __future__ import annotations

@@ -74,7 +74,8 @@ def procedural_face() -> MorphableModel:
     on the surface and belong to no triangle.
 
     Returns:
-        3,317 vertices in micrometres, 6,272 triangles; without whitening (``frnet.data.SyntheticFaces`` gives it one).
+        3,317 vertices in micrometres, 6,272 triangles; without whitening (``frnet.datasets.SyntheticFaces`` gives it
+        one).
 
     Example:
         >>> model = procedural_face()

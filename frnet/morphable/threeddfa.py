@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from frnet.io.unpickle import load_pickle
 from frnet.morphable.files import (
     face_the_viewer,
     kept_columns,
@@ -23,7 +24,6 @@ from frnet.morphable.files import (
     vertex_indices,
 )
 from frnet.morphable.whitening import Whitening, load_whitening
-from frnet.unpickle import load_pickle
 
 __all__ = ["read_grid", "read_landmarks", "read_v1", "read_v2"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from frnet.unpickle import UnpickleError, load_pickle
+from frnet.io.unpickle import UnpickleError, load_pickle
 
 __all__ = ["Whitening", "identify_whitening", "load_whitening"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from frnet.data import AugmentationConfig, FaceRanges
+from frnet.datasets import AugmentationConfig, FaceRanges
 
 __all__ = [
     "EMA",
@@ -81,7 +81,7 @@ class MorphableSection(_Section):
 
 
 class SyntheticData(_Section):
-    """:class:`frnet.data.SyntheticFaces`, drawn before training starts.
+    """:class:`frnet.datasets.SyntheticFaces`, drawn before training starts.
 
     Attributes:
         count: training faces.
@@ -100,7 +100,7 @@ class SyntheticData(_Section):
 
 
 class ThreeHundredWLPData(_Section):
-    """:class:`frnet.data.ThreeHundredWLP`.
+    """:class:`frnet.datasets.ThreeHundredWLP`.
 
     Attributes:
         root: the folder of AFW, AFW_Flip, HELEN and so on.
@@ -120,7 +120,7 @@ class ThreeHundredWLPData(_Section):
 
 
 class ThreeDDFAListsData(_Section):
-    """:class:`frnet.data.ThreeDDFALists`.
+    """:class:`frnet.datasets.ThreeDDFALists`.
 
     Attributes:
         params: ``param_all_norm.pkl`` or an array of its kind.

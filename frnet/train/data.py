@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from frnet.data import (
+from frnet.datasets import (
     FaceDataset,
     LabelConvention,
     Mirror,
@@ -16,7 +16,7 @@ from frnet.data import (
     ThreeHundredWLP,
     find_mirror,
 )
-from frnet.data.parallel import Progress
+from frnet.datasets.parallel import Progress
 from frnet.morphable import MorphableModel, load_whitening, open_morphable, procedural_face
 
 from .config import SyntheticData, ThreeDDFAListsData, ThreeHundredWLPData, TrainConfig

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from torch.utils.tensorboard import SummaryWriter
 
-from frnet.align.draw import draw_landmarks
-from frnet.data import FaceDataset
-from frnet.data.parallel import Progress
+from frnet.datasets import FaceDataset
+from frnet.datasets.parallel import Progress
+from frnet.render.draw import draw_landmarks
 
 __all__ = ["RunLog", "Throughput", "face_sheet"]
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from torch import nn
 
 from frnet.models import create_model, load_checkpoint
-from frnet.models.whitening import check_whitening
 from frnet.morphable import MorphableModel, load_whitening
+from frnet.weights.whitening import check_whitening
 
 from .config import TrainConfig
 from .config_files import ConfigError

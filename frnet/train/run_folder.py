@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from frnet.files import write_whole
+from frnet.io.files import write_whole
 
 from .config import TrainConfig
 from .config_files import ConfigError, dump_config

@@ -7,7 +7,7 @@ import threading
 from contextlib import AbstractContextManager
 from types import FrameType
 
-from frnet.data import init_worker
+from frnet.datasets import init_worker
 
 __all__ = ["StopRequest", "init_training_worker"]
 

@@ -13,8 +13,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
-from frnet.data import EpochSampler, Sample, network_input
-from frnet.data.sampler import seed_of
+from frnet.datasets import EpochSampler, Sample, network_input
+from frnet.datasets.sampler import seed_of
 from frnet.models import Checkpoint, save_checkpoint
 from frnet.morphable import load_whitening
 from frnet.nn import synchronise_batch_norm

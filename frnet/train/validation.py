@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from frnet import geometry, ops
-from frnet.data import FaceDataset, network_input
+from frnet.datasets import FaceDataset, network_input
 from frnet.evaluate import nme, summarise_bins
 from frnet.morphable import MorphableModel
 

@@ -8,7 +8,7 @@ import pytest
 from support.labels import landmarks_of
 
 from frnet import geometry
-from frnet.data import find_mirror
+from frnet.datasets import find_mirror
 from frnet.geometry import crop_affine, crop_view, relative_affine, transform_params, transform_points
 from frnet.morphable import LANDMARK_MIRROR, MorphableModel, procedural_face
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -277,17 +275,3 @@ def test_load_errors_name_the_file(model, tmp_path):
     save_file(tensors, path, metadata={"format": "frnet.morphable/1", "num_shape": "40"})
     with pytest.raises(ValueError, match="cannot hold 40"):
         MorphableModel.load(path)
-
-
-def test_imports_go_one_way():
-    import ast
-
-    import frnet
-
-    package = Path(frnet.__file__).parent
-    for path in [*package.glob("morphable/*.py"), *package.glob("geometry/*.py"), package / "unpickle.py"]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            own = [name for name in names if name.startswith("frnet")]
-            assert all(name.startswith(("frnet.morphable", "frnet.geometry", "frnet.unpickle")) for name in own), path

@@ -33,7 +33,7 @@ def small_config(*overrides: str) -> TrainConfig:
 def small_command(out: Path, *overrides: str, options: Sequence[str] = ()) -> list[str]:
     """The same as a command of its own process."""
     settings = [part for override in (*SMALL, *overrides) for part in ("--set", override)]
-    return [sys.executable, "-m", "frnet.cli", "train", "tiny", "--out", str(out), *settings, *options]
+    return [sys.executable, "-m", "frnet", "train", "tiny", "--out", str(out), *settings, *options]
 
 
 def environment() -> dict[str, str]:

@@ -131,8 +131,8 @@ def test_two_processes_are_one_with_twice_the_batch(alone, shared_by_two):
 def test_torchrun_starts_them_as_well_and_the_bits_are_the_same(tmp_path, cache, shared_by_two):
     out = tmp_path / "run"
     command = small_command(out, *SHARED, cache)
-    assert command[:3] == [sys.executable, "-m", "frnet.cli"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "frnet.cli"]
+    assert command[:3] == [sys.executable, "-m", "frnet"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "frnet"]
     result = run([*launcher, *command[3:]])
     assert result.returncode == 0, result.stderr
     assert_same(stored_tensors(out), shared_by_two)

@@ -15,7 +15,7 @@ from rich.console import Console
 from support.training import small_config, stored_tensors
 
 from frnet import geometry
-from frnet.data import SyntheticFaces
+from frnet.datasets import SyntheticFaces
 from frnet.evaluate import nme
 from frnet.models import load_checkpoint
 from frnet.morphable import procedural_face

@@ -13,8 +13,8 @@ from support.three_hundred_wlp import make_three_hundred_wlp
 
 from frnet import geometry
 from frnet.align import FaceAligner
-from frnet.data import ThreeHundredWLP
-from frnet.images import read_image
+from frnet.datasets import ThreeHundredWLP
+from frnet.io.images import read_image
 from frnet.models import load_checkpoint
 from frnet.morphable import MorphableModel, load_whitening
 from frnet.train import ConfigError, load_config, run, train

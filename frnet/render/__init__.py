@@ -1,0 +1,1 @@
+"""Pictures of meshes: the rasteriser, drawing over photographs, rendered faces."""

@@ -1,0 +1,299 @@
+"""Reading and writing trained networks.
+
+Two kinds of file are read. Our own are safetensors: weights under ``model.``, whitening under ``whitening.``, what
+identifies the morphable model under ``basis.``, and the rest (architecture, its config, normalisation, input size,
+licence, where the weights came from, the morphable model's name and sizes) as text metadata. The others are the
+``.pth`` and ``.pth.tar`` files of 3DDFA and 3DDFA_V2, read with ``torch.load(weights_only=True)``, which admits tensors
+and plain containers alone: nothing in a file is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from frnet.io.files import write_whole
+from frnet.models.registry import build_from_config
+from frnet.morphable import MorphableModel
+from frnet.morphable.whitening import Whitening, load_whitening
+
+from .basis import BasisIdentity, check_basis
+from .checkpoint_3ddfa import network_from_3ddfa
+from .errors import CheckpointError
+from .whitening import check_whitening, find_whitening
+
+FORMAT = "frnet-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What the network expects of a pixel: ``(pixel - mean) / scale``, channels in ``channel_order``."""
+
+    mean: float = 127.5
+    scale: float = 128.0
+    channel_order: str = "BGR"
+
+
+@dataclass
+class Checkpoint:
+    """A trained network and what belongs to it.
+
+    Attributes:
+        model: the network, in evaluation mode, on the CPU.
+        whitening: mean and std that turn its output into parameters, where the file holds them.
+        source_format: ``"3ddfa"``, ``"3ddfa_v2"`` or ``"frnet"``: where the weights came from first. It
+            survives conversion, because it tells which whitening the weights belong to.
+        normalisation: what the network expects of a pixel.
+        licence: as stated by whoever wrote the file; ``"unknown"`` where nobody did.
+        path: the file it was read from, if any.
+        basis: which morphable model the weights were trained for, where the file says so.
+    """
+
+    model: nn.Module = field(repr=False)
+    whitening: Whitening | None = None
+    source_format: str = "frnet"
+    normalisation: Normalisation = Normalisation()
+    licence: str = "unknown"
+    path: Path | None = None
+    basis: BasisIdentity | None = None
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"checkpoint {self.path}" if self.path else f"the {self.architecture}"
+
+    @property
+    def architecture(self) -> str:
+        """Name of the architecture, as in :func:`frnet.models.list_models`."""
+        return self.model.architecture
+
+    @property
+    def input_size(self) -> int:
+        """Side of the crop the network takes, in pixels."""
+        return self.model.config.input_size
+
+    @property
+    def num_params(self) -> int:
+        """Outputs of the network."""
+        return self.model.config.num_params
+
+    def trained_for(self, morphable: MorphableModel) -> Checkpoint:
+        """The same, remembered to belong to this morphable model.
+
+        Raises:
+            CheckpointError: the model has another number of parameters, or the weights are known to belong to another.
+        """
+        check_basis(self, morphable)
+        return replace(self, basis=BasisIdentity.of(morphable))
+
+
+def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Read a checkpoint of ours, of 3DDFA or of 3DDFA_V2.
+
+    Weights are float32 in the result, whatever the file holds. The width of a 3DDFA network is taken from its
+    first convolution.
+
+    Args:
+        path: a ``.safetensors`` file that :func:`save_checkpoint` wrote, or a ``.pth`` / ``.pth.tar`` file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: not a readable checkpoint, another architecture, or weights of the wrong shape. The
+            message names the file and says what differs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path}: {'not a file' if path.exists() else 'no such file'}")
+    return _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
+
+
+def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, morphable: MorphableModel | None = None) -> None:
+    """Write a checkpoint as safetensors. The file appears complete or not at all.
+
+    Args:
+        path: ends in ``.safetensors``.
+        checkpoint: what to write.
+        morphable: the model the weights were trained for; what identifies it is written too (see
+            :class:`frnet.weights.basis.BasisIdentity`). By default what ``checkpoint`` says of it, if anything.
+
+    Raises:
+        CheckpointError: ``morphable`` is not the model that ``checkpoint`` belongs to.
+        ValueError: the name does not end in ``.safetensors``, by which readers recognise the format.
+        OSError: the folder does not exist or cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"save_checkpoint: {path} must end in .safetensors")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"save_checkpoint: there is no folder {path.parent} to write {path.name} in")
+    if morphable is not None:
+        checkpoint = checkpoint.trained_for(morphable)
+    tensors = {f"model.{name}": value.contiguous() for name, value in checkpoint.model.state_dict().items()}
+    if checkpoint.whitening is not None:
+        mean, std = checkpoint.whitening
+        tensors |= {"whitening.mean": torch.as_tensor(mean), "whitening.std": torch.as_tensor(std)}
+    metadata = {
+        "format": FORMAT,
+        "architecture": checkpoint.architecture,
+        "config": json.dumps(asdict(checkpoint.model.config)),
+        "normalisation": json.dumps(asdict(checkpoint.normalisation)),
+        "input_size": str(checkpoint.input_size),
+        "licence": checkpoint.licence,
+        "source_format": checkpoint.source_format,
+    }
+    if checkpoint.basis is not None:
+        tensors |= checkpoint.basis.tensors()
+        metadata["basis"] = checkpoint.basis.metadata()
+    write_whole(path, safetensors.torch.save(tensors, metadata))
+
+
+def convert(
+    src: str | os.PathLike,
+    dst: str | os.PathLike,
+    whitening: Any = None,
+    licence: str | None = None,
+    morphable: MorphableModel | None = None,
+) -> Checkpoint:
+    """Turn a checkpoint of 3DDFA or 3DDFA_V2 into safetensors, whitening included.
+
+    Args:
+        src: the file to read.
+        dst: the ``.safetensors`` file to write; replaced if it exists.
+        whitening: as :func:`frnet.morphable.load_whitening` takes it, a file or a pair (mean, std); by
+            default what ``src`` holds or what lies near it (see
+            :func:`frnet.weights.whitening.find_whitening`). Without any the result holds none.
+        licence: what the weights may be used for; by default what ``src`` says.
+        morphable: the model the weights were trained for, to be remembered; by default what ``src`` says.
+
+    Returns:
+        What was written.
+
+    Raises:
+        CheckpointError: ``src`` is not readable, or belongs to another whitening or morphable model than the given one.
+        ValueError, OSError: see :func:`save_checkpoint`.
+    """
+    checkpoint = load_checkpoint(src)
+    if whitening is None and checkpoint.whitening is None:
+        whitening = find_whitening(checkpoint)
+    if whitening is not None:
+        chosen = load_whitening(whitening)
+        check_whitening(checkpoint, chosen, describe_whitening(whitening))
+        checkpoint.whitening = chosen
+    if licence is not None:
+        checkpoint.licence = licence
+    if morphable is not None:
+        checkpoint = checkpoint.trained_for(morphable)
+    save_checkpoint(dst, checkpoint)
+    return checkpoint
+
+
+def describe_whitening(source: Any) -> str:
+    """What messages call a whitening that came as an argument: its file or files, or that it is a pair."""
+    parts = source if isinstance(source, (tuple, list)) else [source]
+    names = [str(part) for part in parts if isinstance(part, (str, os.PathLike))]
+    return ", ".join(names) or "a pair (mean, std)"
+
+
+def _load_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"checkpoint {path} is not a readable safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"checkpoint {path} is safetensors, but not an frnet checkpoint: its metadata says "
+            f"format={metadata.get('format')!r}, wanted {FORMAT!r}"
+        )
+    try:
+        model = build_from_config(metadata["architecture"], json.loads(metadata["config"]))
+        normalisation = Normalisation(**json.loads(metadata["normalisation"]))
+        source_format, licence = metadata["source_format"], metadata["licence"]
+        basis = BasisIdentity.from_file(metadata["basis"], tensors) if "basis" in metadata else None
+        if basis is not None and basis.num_params != model.config.num_params:
+            raise ValueError(f"the basis is {basis}, the network gives {model.config.num_params} parameters")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path} has unusable metadata: {error}") from error
+    state = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+    load_weights(model, state, path)
+    whitening = None
+    if "whitening.mean" in tensors and "whitening.std" in tensors:
+        try:
+            whitening = load_whitening((tensors["whitening.mean"], tensors["whitening.std"]))
+        except ValueError as error:
+            raise CheckpointError(f"checkpoint {path}: {error}") from error
+    checkpoint = Checkpoint(model.eval(), whitening, source_format, normalisation, licence, path, basis)
+    if whitening is not None:
+        check_whitening(checkpoint, whitening, "in its metadata")
+    return checkpoint
+
+
+def _load_torch(path: Path) -> Checkpoint:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickle protocols; what matters comes as an error
+            data = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the damaged bytes lead to
+        raise CheckpointError(f"checkpoint {path} cannot be read safely: {_load_failure(error)}") from error
+    state = data.get("state_dict", data) if isinstance(data, Mapping) else data
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"checkpoint {path} holds no state dict (names mapped to tensors)")
+    state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    model, state, source_format = network_from_3ddfa(state, path)
+    load_weights(model, state, path)
+    return Checkpoint(model.eval(), source_format=source_format, path=path)
+
+
+def _load_failure(error: Exception) -> str:
+    """Torch's reason without its advice to load the file unsafely."""
+    text = str(error).strip()
+    foreign = re.search(r"GLOBAL (\S+)", text)
+    if foreign:
+        return f"it refers to {foreign[1]}, and nothing but tensors and plain containers is admitted"
+    if isinstance(error, pickle.UnpicklingError) or not text:
+        return "it is damaged, or no file that torch.save wrote"
+    return text.splitlines()[0]
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Copy ``state`` into ``model``; every name and shape must fit. BN's batch counters may be absent.
+
+    Raises:
+        CheckpointError: a name is missing or unknown, a shape differs, or a value is not finite.
+    """
+    wanted = model.state_dict()
+    missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in wanted]
+    shapes = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    problem = None
+    if missing:
+        problem = f"it lacks {_some(missing)}"
+    elif unknown:
+        problem = f"it also holds {_some(unknown)}"
+    elif shapes:
+        name = shapes[0]
+        problem = f"{name} is {list(state[name].shape)}, wanted {list(wanted[name].shape)}"
+    if problem:
+        raise CheckpointError(f"checkpoint {path} does not fit {model.architecture} {model.config}: {problem}")
+    for name, value in state.items():
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"checkpoint {path}: {name} holds values that are not finite")
+    model.load_state_dict(state)
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + rest
