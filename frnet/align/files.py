@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frnet.io.images import IMAGE_SUFFIXES, Image, read_image
+from frnet.io.video import VIDEO_SUFFIXES
 
 from .aligner import FaceAligner, Regions
 from .face import Face
-from .video import VIDEO_SUFFIXES
 
 BATCH_PIXELS = 100_000_000  # images held in memory at a time: 300 MB
 

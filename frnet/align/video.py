@@ -11,25 +11,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TextIO
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from frnet.io.images import Image, ImageError
+from frnet.io.images import Image
+from frnet.io.video import open_video_writer, read_video
 from frnet.render.draw import draw_faces
 
 from .aligner import FaceAligner, Regions, following_roi
 from .face import Face
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 MIN_ROI_AREA = 2020.0  # square pixels
 SAME_FACE_IOU = 0.3  # overlap of two crops above which they are taken to be of one face
-_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
 
 
 @dataclass(eq=False)
@@ -92,36 +89,6 @@ class FaceTracker:
         return self._tracks
 
 
-def read_video(path: str | os.PathLike) -> tuple[Iterator[Image], float, int]:
-    """Frames of a video, frames per second, and the frame count its header states (0 if unknown).
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ImageError: OpenCV cannot open it, or it has no frame.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"video {path}: {'not a file' if path.exists() else 'no such file'}")
-    capture = cv2.VideoCapture(str(path))
-    ok, first = capture.read() if capture.isOpened() else (False, None)
-    if not ok:
-        capture.release()
-        raise ImageError(f"video {path} cannot be decoded: damaged, without frames, or a codec OpenCV lacks")
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-
-    def frames() -> Iterator[Image]:
-        frame = first
-        try:
-            while frame is not None:
-                yield frame
-                frame = capture.read()[1]
-        finally:
-            capture.release()
-
-    return frames(), rate if np.isfinite(rate) and rate > 0 else 25.0, max(0, int(count))
-
-
 def align_video(
     aligner: FaceAligner,
     source: str | os.PathLike,
@@ -166,22 +133,12 @@ def align_video(
                 lines.write(json.dumps(record) + "\n")
             if overlay is not None:
                 if writer is None:
-                    writer = _open_writer(Path(overlay), rate, frame)
+                    writer = open_video_writer(overlay, rate, frame.shape[1], frame.shape[0])
                     stack.callback(writer.release)
                 writer.write(draw_faces(frame, [track.face for track in tracks], triangles))
             if progress is not None:
                 progress(index, total)
     return index
-
-
-def _open_writer(path: Path, rate: float, frame: Image) -> cv2.VideoWriter:
-    codec = _CODECS.get(path.suffix.lower())
-    if codec is None:
-        raise ValueError(f"align_video: overlay {path} must end in one of {', '.join(_CODECS)}")
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, (frame.shape[1], frame.shape[0]))
-    if not writer.isOpened():
-        raise OSError(f"align_video: OpenCV cannot write {path} ({codec}, {frame.shape[1]} x {frame.shape[0]})")
-    return writer
 
 
 def _area(roi: NDArray[np.float64]) -> float:

@@ -7,7 +7,7 @@ the viewer, as :class:`frnet.align.Face` holds them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 
 from frnet.io.images import Image, check_image
 from frnet.render.raster import rasterize
-
-if TYPE_CHECKING:
-    from frnet.align.aligner import Face
 
 # The 68 points by face part: first, one past the last, whether the line closes.
 FACE_PARTS = {
@@ -37,9 +34,28 @@ RENDER_SIZE = 800  # longest side at which a mesh is rasterised, in pixels; larg
 SUBPIXEL_BITS = 4  # OpenCV's drawing functions take fixed-point coordinates
 
 
+class Drawable(Protocol):
+    """What of a face can be drawn, as :class:`frnet.align.Face` has it."""
+
+    @property
+    def landmarks(self) -> NDArray[np.floating]:
+        """[68, 3], image pixels."""
+        ...
+
+    @property
+    def vertices(self) -> NDArray[np.floating]:
+        """[N, 3], image pixels."""
+        ...
+
+    @property
+    def params(self) -> NDArray[np.floating]:
+        """De-whitened parameters; the first 12 are the 3x4 matrix of pose."""
+        ...
+
+
 def draw_face(
     image: Image,
-    face: Face,
+    face: Drawable,
     triangles: NDArray[np.integer] | None = None,
     mesh: bool = True,
     landmarks: bool = True,
@@ -69,7 +85,7 @@ def draw_face(
 
 
 def draw_faces(
-    image: Image, faces: Iterable[Face], triangles: NDArray[np.integer] | None = None, **parts: bool
+    image: Image, faces: Iterable[Drawable], triangles: NDArray[np.integer] | None = None, **parts: bool
 ) -> Image:
     """:func:`draw_face` for every face of an image, the one farthest back first drawn."""
     image = check_image(image).copy()
@@ -122,11 +138,8 @@ def draw_axes(
     if not np.isfinite(matrix).all() or scale == 0:
         return image
     length = length or 0.5 * float(np.ptp(landmarks[:, :2], axis=0).max())
-    ends = (matrix / scale * length).T * (
-        1,
-        -1,
-        1,
-    )  # one axis per row; the crop frame has y up, the image y down
+    # One axis per row; the crop frame has y up, the image y down.
+    ends = (matrix / scale * length).T * (1, -1, 1)
     origin = np.asarray(landmarks[30, :2], np.float64)
     start, thickness = tuple(_fixed_point(origin[None])[0].tolist()), 2 * _stroke(landmarks)
     for axis in np.argsort(ends[:, 2]):  # the one that points away from us first

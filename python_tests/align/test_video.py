@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from frnet.align import Face, FaceAligner, FaceTracker, ImageError, Pose, Regions, align_video, read_image
-from frnet.align.video import MIN_ROI_AREA, read_video
+from frnet.align.video import MIN_ROI_AREA
+from frnet.io.video import read_video
 
 FRAME = np.zeros((400, 600, 3), np.uint8)
 
@@ -141,5 +142,5 @@ def test_videos_that_cannot_be_read_or_written(checkpoint, grid, files, yunet, c
     (tmp_path / "bad.mp4").write_bytes(b"garbage")
     with pytest.raises(ImageError, match=r"bad\.mp4 cannot be decoded"):
         align_video(aligner, tmp_path / "bad.mp4")
-    with pytest.raises(ValueError, match=r"overlay .*o\.gif must end in one of"):
+    with pytest.raises(ValueError, match=r"video .*o\.gif must end in one of"):
         align_video(aligner, clip, tmp_path / "o.gif")

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-import trimesh
 
 from frnet import cli
 from frnet.models import count_ops, create_model, load_checkpoint
@@ -82,7 +81,7 @@ def test_align_a_folder_with_a_bad_file(run, shared, options, tmp_path):
     }
     record = json.loads((tmp_path / "out/trump_hillary.json").read_text())
     assert len(record["faces"]) == 2
-    assert len(trimesh.load(tmp_path / "out/4_0.ply", process=False).vertices) == 4164
+    assert b"element vertex 4164\n" in (tmp_path / "out/4_0.ply").read_bytes()
 
 
 def test_align_to_standard_output(run, shared, options):

@@ -1,0 +1,123 @@
+"""``frnet align``: photographs and videos in, faces out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from frnet.cli.console import attempt, complain, err, note
+from frnet.cli.options import Device, Landmarks, WhiteningFile, file_option
+
+if TYPE_CHECKING:
+    from frnet.align import FaceAligner, FileResult
+    from frnet.align.outputs import ResultWriter
+
+Weights = Annotated[Path, file_option("Checkpoint: .pth of 3DDFA or 3DDFA_V2, or .safetensors.", "--weights", "-w")]
+Model = Annotated[
+    Path,
+    typer.Option("--model", "-m", exists=True, help="Morphable model: .safetensors, .pkl, .mat, .npz or a folder."),
+]
+DetectorFile = Annotated[Path | None, file_option("YuNet .onnx, or a Haar .xml on OpenCV 4.", "--detector", "-d")]
+
+
+def align(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, folders of images, videos.")],
+    weights: Weights,
+    model: Model,
+    detector: DetectorFile = None,
+    landmarks: Landmarks = None,
+    whitening: WhiteningFile = None,
+    passes: Annotated[int, typer.Option(min=1, help="How often the network looks at a face.")] = 2,
+    min_score: Annotated[float | None, typer.Option(help="Least score of a face; 0.8 by default.")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder of results.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="NAME.json; without --out, lines on stdout.")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="NAME_overlay.jpg, .mp4 for a video.")] = False,
+    obj: Annotated[bool, typer.Option("--obj", help="NAME_0.obj and so on, a mesh per face.")] = False,
+    ply: Annotated[bool, typer.Option("--ply", help="NAME_0.ply and so on, a mesh per face.")] = False,
+    redetect: Annotated[int, typer.Option(min=1, help="Frames of a video between detections.")] = 30,
+    batch: Annotated[int, typer.Option(min=1, help="Images whose faces make one batch.")] = 16,
+    device: Device = "cpu",
+) -> None:
+    """Align every face in photographs or videos.
+
+    With --out and no kind of file named, JSON and overlays are written.
+
+    Exit status: 0 if every file was read, faces or not; 1 if any was not; 2 for a wrong command line.
+    """
+    from frnet.align import FaceAligner, align_files, expand_inputs, open_detector
+    from frnet.align.outputs import ResultWriter, Wanted
+    from frnet.morphable import open_morphable
+
+    if out_dir is None and (overlay or obj or ply):
+        raise typer.BadParameter("--overlay, --obj and --ply write files: also give --out DIR")
+    if detector is None:
+        raise typer.BadParameter("faces have to be found first: give --detector FILE (a YuNet .onnx)")
+    aligner = FaceAligner(
+        weights,
+        open_morphable(model, landmarks),
+        whitening=whitening,
+        detector=open_detector(detector, min_score),
+        passes=passes,
+        device=device,
+    )
+    if (obj or ply) and not len(aligner.triangles):
+        raise typer.BadParameter(f"--obj and --ply need triangles, and {model} has none")
+    note(f"whitening: {aligner.whitening_source}")
+    writer = None
+    if out_dir is not None:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        some = json_ or overlay or obj or ply
+        writer = ResultWriter(out_dir, Wanted(json_ or not some, overlay or not some, obj, ply), aligner.triangles)
+    images, videos, problems = expand_inputs(inputs)
+    for problem in problems:
+        complain(problem)
+    failures = len(problems)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("images", total=len(images), visible=len(images) > 1)
+        for result in align_files(aligner, images, batch):
+            failures += not _finish(result, writer, json_)
+            progress.advance(task)
+        for path in videos:
+            files = writer.video_files(path) if writer else (None, sys.stdout if json_ else None)
+            tick = _ticker(progress, path.name)
+            failures += not attempt(lambda p=path, f=files, t=tick: _video(aligner, p, f, redetect, t))
+    if failures:
+        raise typer.Exit(1)
+
+
+def _finish(result: FileResult, writer: ResultWriter | None, as_json: bool) -> bool:
+    """Report one image and write its results; False if it failed."""
+    if result.error is not None:
+        complain(result.error)
+        return False
+    if not result.faces:
+        note(f"{result.path}: no face found")
+    for index, face in enumerate(result.faces):
+        yaw, pitch, roll = face.pose
+        score = "" if face.score is None else f", score {face.score:.2f}"
+        note(f"{result.path}: face {index}, yaw {yaw:.1f}, pitch {pitch:.1f}, roll {roll:.1f} degrees{score}")
+    if writer is not None:
+        return attempt(lambda: writer.write(result.path, result.image, result.faces))
+    if as_json:
+        print(json.dumps({"image": str(result.path), "faces": [face.to_dict() for face in result.faces]}))
+    return True
+
+
+def _video(aligner: FaceAligner, path: Path, files: tuple, redetect: int, tick: Callable[[int, int], None]) -> None:
+    from frnet.align import align_video
+
+    frames = align_video(aligner, path, *files, redetect_every=redetect, progress=tick)
+    note(f"{path}: {frames} frames")
+
+
+def _ticker(progress: Progress, name: str) -> Callable[[int, int], None]:
+    task = progress.add_task(escape(name), total=None)
+    return lambda done, total: progress.update(task, completed=done, total=total or None)
