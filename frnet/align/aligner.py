@@ -16,10 +16,7 @@ from torch import Tensor, nn
 from frnet import geometry, ops
 from frnet.io.images import Image, check_image, read_image
 from frnet.morphable import MorphableModel, open_morphable
-from frnet.morphable.whitening import Whitening, load_whitening
-from frnet.weights.basis import check_basis
-from frnet.weights.checkpoint import Checkpoint, describe_whitening, load_checkpoint
-from frnet.weights.whitening import check_whitening, find_whitening
+from frnet.weights import Checkpoint, check_basis, choose_whitening, load_checkpoint
 
 from .detectors import Detector, open_detector
 from .face import Face, Pose
@@ -50,7 +47,7 @@ class FaceAligner:
 
     The whitening, without which a network's output means nothing, is the first of: the argument; what the
     checkpoint file holds; the file published with the checkpoint, if it lies near it (see
-    :func:`frnet.weights.whitening.find_whitening`); the morphable model's own. ``whitening_source`` says which
+    :func:`frnet.weights.choose_whitening`); the morphable model's own. ``whitening_source`` says which
     it was. One that is known to belong to other weights is refused, and so is a morphable model that is not the one
     a checkpoint says it was trained for.
 
@@ -96,7 +93,13 @@ class FaceAligner:
         if morphable.landmarks is None or len(morphable.landmarks) != 68:
             count = 0 if morphable.landmarks is None else len(morphable.landmarks)
             raise ValueError(f"FaceAligner: the morphable model {morphable.name!r} has {count} landmarks, wanted 68")
-        chosen, self.whitening_source = choose_whitening(checkpoint, whitening, morphable)
+        chosen = choose_whitening(checkpoint, whitening, morphable)
+        if chosen is None:
+            raise ValueError(
+                f"FaceAligner: no whitening for {checkpoint.path or checkpoint.architecture}: neither the "
+                "checkpoint nor the morphable model holds one, and none lies near the checkpoint; pass whitening="
+            )
+        self.whitening_source = chosen.source
         self.device = torch.device(device or "cpu")
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise RuntimeError(f"FaceAligner: device {device} was asked for, and torch sees no CUDA device")
@@ -105,7 +108,7 @@ class FaceAligner:
         self.checkpoint = checkpoint
         self.input_size = checkpoint.input_size
         self.model = checkpoint.model.to(self.device, torch.float32).eval()
-        self.morphable = morphable.with_whitening(*chosen).to(device=self.device, dtype=torch.float32)
+        self.morphable = morphable.with_whitening(*chosen.whitening).to(device=self.device, dtype=torch.float32)
         self._landmark_model = self.morphable.landmark_model()
         self._landmark_index = self.morphable.landmarks.cpu().numpy()
 
@@ -259,32 +262,6 @@ class FaceAligner:
             box=None if place.boxes is None else place.boxes[index],
             score=None if place.scores is None else float(place.scores[index]),
         )
-
-
-def choose_whitening(checkpoint: Checkpoint, given: Any, morphable: MorphableModel) -> tuple[Whitening, str]:
-    """The whitening to use and where it comes from; see :class:`FaceAligner` for the order.
-
-    Raises:
-        CheckpointError: it is known to belong to other weights.
-        ValueError: there is none.
-    """
-    found = find_whitening(checkpoint)
-    if given is not None:
-        chosen, source = load_whitening(given), f"argument: {describe_whitening(given)}"
-    elif checkpoint.whitening is not None:
-        chosen, source = checkpoint.whitening, f"checkpoint: {checkpoint.path or 'object'}"
-    elif found is not None:
-        chosen, source = load_whitening(found), f"file: {found}"
-    elif morphable.param_mean is not None:
-        chosen = load_whitening((morphable.param_mean, morphable.param_std))
-        source = "morphable model"
-    else:
-        raise ValueError(
-            f"FaceAligner: no whitening for {checkpoint.path or checkpoint.architecture}: neither the "
-            "checkpoint nor the morphable model holds one, and none lies near the checkpoint; pass whitening="
-        )
-    check_whitening(checkpoint, chosen, source)
-    return chosen, source
 
 
 def following_roi(landmarks: NDArray[np.floating], image: Image) -> NDArray[np.float64] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from frnet.morphable.files import load_mat
+from frnet.io.mat import load_mat
 
 __all__ = ["LabelError", "MatLabel", "read_mat"]
 

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from frnet.export.decompositions import decompositions
 from frnet.io.files import write_whole
-from frnet.morphable import MorphableModel, load_whitening
-from frnet.weights.basis import check_basis
-from frnet.weights.checkpoint import Checkpoint
-from frnet.weights.whitening import check_whitening
+from frnet.morphable import MorphableModel
+from frnet.weights import Checkpoint, check_basis, choose_whitening
 
 __all__ = ["to_onnx"]
 
@@ -40,10 +38,11 @@ def to_onnx(
     The file appears complete or not at all. Needs ``pip install frnet[export]``.
 
     Args:
-        model: a network of the registry, in evaluation; or a checkpoint, whose whitening is taken where it has one, and
-            which refuses a morphable model that it was not trained for.
+        model: a network of the registry, in evaluation; or a checkpoint, whose whitening is taken as
+            :func:`frnet.weights.choose_whitening` finds it, and which refuses a morphable model that it was not trained
+            for.
         path: ends in ``.onnx``.
-        morphable: a model with the whitening that belongs to the weights.
+        morphable: the model of the parameters; for a network, with the whitening that belongs to its weights.
         fuse: whether to fold batch normalisations first, where the network can.
 
     Raises:
@@ -83,11 +82,8 @@ def to_onnx(
 def _belonging(morphable: MorphableModel, checkpoint: Checkpoint) -> MorphableModel:
     """The morphable model with the checkpoint's whitening, once neither contradicts the checkpoint."""
     check_basis(checkpoint, morphable)
-    if checkpoint.whitening is not None:
-        return morphable.with_whitening(*checkpoint.whitening)
-    if morphable.param_mean is not None:
-        check_whitening(checkpoint, load_whitening((morphable.param_mean, morphable.param_std)), "morphable model")
-    return morphable
+    chosen = choose_whitening(checkpoint, morphable=morphable)
+    return morphable if chosen is None else morphable.with_whitening(*chosen.whitening)
 
 
 class _Network(nn.Module):

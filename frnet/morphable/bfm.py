@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from frnet.morphable.files import face_the_viewer, kept_columns, load_mat, triangle_rows, vertex_indices
+from frnet.io.mat import load_mat
+from frnet.morphable.files import face_the_viewer, kept_columns, triangle_rows, vertex_indices
 
 __all__ = ["read_bfm"]
 

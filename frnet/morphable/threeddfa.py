@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from frnet.io.mat import load_mat
 from frnet.io.unpickle import load_pickle
 from frnet.morphable.files import (
     face_the_viewer,
     kept_columns,
-    load_mat,
     load_npy,
     load_npz,
     load_text,
@@ -23,7 +23,7 @@ from frnet.morphable.files import (
     triangle_rows,
     vertex_indices,
 )
-from frnet.morphable.whitening import Whitening, load_whitening
+from frnet.morphable.whitening import WHITENING_FILES, Whitening, load_whitening
 
 __all__ = ["read_grid", "read_landmarks", "read_v1", "read_v2"]
 
@@ -158,7 +158,8 @@ def read_v1(folder: str | os.PathLike[str], whitening: Any = None, triangles: An
     folder = Path(folder)
     names = ("u_shp", "u_exp", "w_shp_sim", "w_exp_sim", "keypoints_sim")
     paths = {name: folder / f"{name}.npy" for name in names}
-    needed = list(paths.values()) + ([folder / "param_whitening.pkl"] if whitening is None else [])
+    source = folder / WHITENING_FILES["3ddfa-v1"] if whitening is None else whitening
+    needed = list(paths.values()) + ([source] if whitening is None else [])
     require_files(needed, "3DDFA's train.configs")
     arrays = {name: load_npy(path) for name, path in paths.items()}
     if arrays["u_shp"].shape != arrays["u_exp"].shape:
@@ -167,7 +168,6 @@ def read_v1(folder: str | os.PathLike[str], whitening: Any = None, triangles: An
             f"got {list(arrays['u_exp'].shape)}"
         )
     mean = (arrays["u_shp"] + arrays["u_exp"]).reshape(-1)
-    source = folder / "param_whitening.pkl" if whitening is None else whitening
     pair = load_whitening(source)
     if triangles is None:
         found = [path for path in (folder / "tri.mat", folder.parent / "visualize" / "tri.mat") if path.is_file()]
@@ -229,7 +229,7 @@ def read_v2(
         "basis_shape": kept_columns(stored["w_shp"], num_shape, f"{path}: w_shp"),
         "basis_expression": kept_columns(stored["w_exp"], num_expression, f"{path}: w_exp"),
     }
-    beside = path.parent / "param_mean_std_62d_120x120.pkl"
+    beside = path.parent / WHITENING_FILES["3ddfa-v2"]
     if whitening is None and (num_shape, num_expression) == (40, 10) and beside.is_file():
         whitening = beside
     pair = None if whitening is None else load_whitening(whitening)

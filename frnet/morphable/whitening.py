@@ -14,7 +14,17 @@ import numpy as np
 
 from frnet.io.unpickle import UnpickleError, load_pickle
 
-__all__ = ["Whitening", "identify_whitening", "load_whitening"]
+__all__ = [
+    "WHITENING_FILES",
+    "Whitening",
+    "describe_whitening",
+    "identify_whitening",
+    "load_whitening",
+    "published_whitening",
+]
+
+WHITENING_FILES = {"3ddfa-v1": "param_whitening.pkl", "3ddfa-v2": "param_mean_std_62d_120x120.pkl"}
+"""The files in which the two whitenings are published."""
 
 _TRANSLATION = (3, 7, 11)
 # Mean and std of the translation (crop pixels) tell the two apart; they differ by pixels, not by rounding.
@@ -23,6 +33,7 @@ _FINGERPRINTS = {
     "3ddfa-v2": ((60.167957, 74.278198, -66.671577), (26.550232, 6.982563, 20.803040)),
 }
 _KEYS = (("param_mean", "param_std"), ("mean", "std"))
+_FOLDERS = ("configs", "train.configs")  # where 3DDFA_V2 and 3DDFA have them
 
 
 class Whitening(NamedTuple):
@@ -97,9 +108,27 @@ def load_whitening(source: str | os.PathLike[str] | tuple[Any, Any]) -> Whitenin
         )
     if not isinstance(source, (tuple, list)) or len(source) != 2:
         raise ValueError("whitening must be the path of a pickle or a pair (mean, std)")
-    names = [str(part) for part in source if isinstance(part, (str, os.PathLike))]
     mean, std = (_read_text(p) if isinstance(p, (str, os.PathLike)) else p for p in source)
-    return _checked(mean, std, ", ".join(names) or "whitening")
+    return _checked(mean, std, f"whitening {describe_whitening(source)}")
+
+
+def published_whitening(version: Literal["3ddfa-v1", "3ddfa-v2"], folder: Path) -> Path | None:
+    """The file of a published whitening in a folder, or in ``configs`` or ``train.configs`` inside or beside it.
+
+    Args:
+        version: which of the two.
+        folder: an absolute path, such as that of the weights.
+    """
+    places = [folder, *(base / sub for base in (folder, folder.parent) for sub in _FOLDERS)]
+    files = (place / WHITENING_FILES[version] for place in places)
+    return next((file for file in files if file.is_file()), None)
+
+
+def describe_whitening(source: Any) -> str:
+    """What messages call what :func:`load_whitening` takes: its file or files, or that it is a pair."""
+    parts = source if isinstance(source, (tuple, list)) else [source]
+    names = [str(part) for part in parts if isinstance(part, (str, os.PathLike))]
+    return ", ".join(names) or "a pair (mean, std)"
 
 
 def _read_text(path: str | os.PathLike[str]) -> np.ndarray:

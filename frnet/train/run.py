@@ -8,9 +8,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from frnet.models import create_model, load_checkpoint
-from frnet.morphable import MorphableModel, load_whitening
-from frnet.weights.whitening import check_whitening
+from frnet.morphable import MorphableModel
+from frnet.weights import choose_whitening, create_model, load_checkpoint
 
 from .config import TrainConfig
 from .config_files import ConfigError
@@ -96,7 +95,5 @@ def _build_network(config: TrainConfig, morphable: MorphableModel, begun: bool) 
 def _check_pretrained(config: TrainConfig, data: TrainingData) -> None:
     """Weights mean something with the whitening they were trained with alone."""
     if config.model.pretrained is not None:
-        checkpoint = load_checkpoint(config.model.pretrained)
-        if checkpoint.whitening is not None:
-            whitening = load_whitening((data.morphable.param_mean, data.morphable.param_std))
-            check_whitening(checkpoint, whitening, "of this run")
+        learned = data.morphable.param_mean, data.morphable.param_std
+        choose_whitening(load_checkpoint(config.model.pretrained), learned)

@@ -1,17 +1,21 @@
 """Trained networks in files: reading and writing them, and what belongs to them: whitening, basis, licence."""
 
-from .basis import BasisIdentity, check_basis
-from .checkpoint import Checkpoint, convert, load_checkpoint, save_checkpoint
+from .basis import BasisIdentity
+from .checkpoint import convert, load_checkpoint, save_checkpoint
+from .contents import Checkpoint, Normalisation, check_basis
 from .errors import CheckpointError
 from .pretrained import create_model
-from .whitening import check_whitening, find_whitening
+from .whitening import ChosenWhitening, check_whitening, choose_whitening, find_whitening
 
 __all__ = [
     "BasisIdentity",
     "Checkpoint",
     "CheckpointError",
+    "ChosenWhitening",
+    "Normalisation",
     "check_basis",
     "check_whitening",
+    "choose_whitening",
     "convert",
     "create_model",
     "find_whitening",

@@ -10,19 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from frnet.morphable import MorphableModel
 
-from .errors import CheckpointError
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
-
-__all__ = ["BasisIdentity", "check_basis"]
+__all__ = ["BasisIdentity"]
 
 # Text with six decimals is off by 1e-4 of a component, float16 by 5e-4; another model by some tens of percent.
 _TOLERANCE = 0.01
@@ -133,32 +127,6 @@ class BasisIdentity:
                 f"{list(landmarks.shape)} and {list(components.shape)}"
             )
         return identity
-
-
-def check_basis(checkpoint: Checkpoint, morphable: MorphableModel) -> None:
-    """Refuse a morphable model that is not the one the checkpoint was trained for.
-
-    A part of its vertices is the same model. So is a grid whose file has a wrong expression basis beside the landmarks
-    (see :meth:`frnet.morphable.MorphableModel.from_3ddfa_grid`), with the file's or with an interpolated one: the
-    coefficients mean the same in both, and the landmarks move alike. A checkpoint that does not say which model it was
-    trained for takes any with its number of parameters.
-
-    Raises:
-        CheckpointError: the landmarks or the numbers of coefficients are others; the message says what differs.
-    """
-    if checkpoint.basis is not None:
-        given = BasisIdentity.of(morphable)
-        difference = checkpoint.basis.difference(given)
-        if difference is not None:
-            raise CheckpointError(
-                f"{checkpoint.title} was trained with the basis {checkpoint.basis}, the one given is {given}: "
-                f"{difference}"
-            )
-    if morphable.num_params != checkpoint.num_params:
-        raise CheckpointError(
-            f"{checkpoint.title} gives {checkpoint.num_params} parameters, the morphable model {morphable.name!r} "
-            f"takes {morphable.num_params}"
-        )
 
 
 def _differing(mine: Tensor, theirs: Tensor) -> int:

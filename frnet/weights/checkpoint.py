@@ -15,7 +15,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,77 +26,17 @@ from torch import Tensor, nn
 
 from frnet.io.files import write_whole
 from frnet.models.registry import build_from_config
-from frnet.morphable import MorphableModel
-from frnet.morphable.whitening import Whitening, load_whitening
+from frnet.morphable import MorphableModel, load_whitening
 
-from .basis import BasisIdentity, check_basis
+from .basis import BasisIdentity
 from .checkpoint_3ddfa import network_from_3ddfa
+from .contents import Checkpoint, Normalisation
 from .errors import CheckpointError
-from .whitening import check_whitening, find_whitening
+from .whitening import check_whitening, choose_whitening
+
+__all__ = ["Checkpoint", "convert", "load_checkpoint", "save_checkpoint"]
 
 FORMAT = "frnet-checkpoint-1"
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """What the network expects of a pixel: ``(pixel - mean) / scale``, channels in ``channel_order``."""
-
-    mean: float = 127.5
-    scale: float = 128.0
-    channel_order: str = "BGR"
-
-
-@dataclass
-class Checkpoint:
-    """A trained network and what belongs to it.
-
-    Attributes:
-        model: the network, in evaluation mode, on the CPU.
-        whitening: mean and std that turn its output into parameters, where the file holds them.
-        source_format: ``"3ddfa"``, ``"3ddfa_v2"`` or ``"frnet"``: where the weights came from first. It
-            survives conversion, because it tells which whitening the weights belong to.
-        normalisation: what the network expects of a pixel.
-        licence: as stated by whoever wrote the file; ``"unknown"`` where nobody did.
-        path: the file it was read from, if any.
-        basis: which morphable model the weights were trained for, where the file says so.
-    """
-
-    model: nn.Module = field(repr=False)
-    whitening: Whitening | None = None
-    source_format: str = "frnet"
-    normalisation: Normalisation = Normalisation()
-    licence: str = "unknown"
-    path: Path | None = None
-    basis: BasisIdentity | None = None
-
-    @property
-    def title(self) -> str:
-        """What messages call it."""
-        return f"checkpoint {self.path}" if self.path else f"the {self.architecture}"
-
-    @property
-    def architecture(self) -> str:
-        """Name of the architecture, as in :func:`frnet.models.list_models`."""
-        return self.model.architecture
-
-    @property
-    def input_size(self) -> int:
-        """Side of the crop the network takes, in pixels."""
-        return self.model.config.input_size
-
-    @property
-    def num_params(self) -> int:
-        """Outputs of the network."""
-        return self.model.config.num_params
-
-    def trained_for(self, morphable: MorphableModel) -> Checkpoint:
-        """The same, remembered to belong to this morphable model.
-
-        Raises:
-            CheckpointError: the model has another number of parameters, or the weights are known to belong to another.
-        """
-        check_basis(self, morphable)
-        return replace(self, basis=BasisIdentity.of(morphable))
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -171,9 +111,9 @@ def convert(
     Args:
         src: the file to read.
         dst: the ``.safetensors`` file to write; replaced if it exists.
-        whitening: as :func:`frnet.morphable.load_whitening` takes it, a file or a pair (mean, std); by
-            default what ``src`` holds or what lies near it (see
-            :func:`frnet.weights.whitening.find_whitening`). Without any the result holds none.
+        whitening: as :func:`frnet.morphable.load_whitening` takes it, a file or a pair (mean, std); by default
+            what ``src`` holds or what lies near it (see :func:`frnet.weights.choose_whitening`). Without any the
+            result holds none.
         licence: what the weights may be used for; by default what ``src`` says.
         morphable: the model the weights were trained for, to be remembered; by default what ``src`` says.
 
@@ -185,25 +125,15 @@ def convert(
         ValueError, OSError: see :func:`save_checkpoint`.
     """
     checkpoint = load_checkpoint(src)
-    if whitening is None and checkpoint.whitening is None:
-        whitening = find_whitening(checkpoint)
-    if whitening is not None:
-        chosen = load_whitening(whitening)
-        check_whitening(checkpoint, chosen, describe_whitening(whitening))
-        checkpoint.whitening = chosen
+    chosen = choose_whitening(checkpoint, whitening)
+    if chosen is not None:
+        checkpoint.whitening = chosen.whitening
     if licence is not None:
         checkpoint.licence = licence
     if morphable is not None:
         checkpoint = checkpoint.trained_for(morphable)
     save_checkpoint(dst, checkpoint)
     return checkpoint
-
-
-def describe_whitening(source: Any) -> str:
-    """What messages call a whitening that came as an argument: its file or files, or that it is a pair."""
-    parts = source if isinstance(source, (tuple, list)) else [source]
-    names = [str(part) for part in parts if isinstance(part, (str, os.PathLike))]
-    return ", ".join(names) or "a pair (mean, std)"
 
 
 def _load_safetensors(path: Path) -> Checkpoint:

@@ -12,7 +12,8 @@ from torch import nn
 from frnet.models.registry import architecture_of, build_network, network_settings
 from frnet.morphable import MorphableModel
 
-from .basis import check_basis
+from .checkpoint import load_checkpoint
+from .contents import check_basis
 from .errors import CheckpointError
 
 __all__ = ["create_model"]
@@ -74,8 +75,6 @@ def _from_file(
     path: str | os.PathLike[str],
     morphable: MorphableModel | None,
 ) -> nn.Module:
-    from frnet.weights.checkpoint import load_checkpoint  # which itself builds networks by their names
-
     checkpoint = load_checkpoint(path)
     model = checkpoint.model
     if model.architecture != architecture_of(name):

@@ -8,34 +8,77 @@ is known to be the other project's is refused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from frnet.morphable.whitening import Whitening, identify_whitening
+from frnet.morphable import MorphableModel
+from frnet.morphable.whitening import (
+    Whitening,
+    describe_whitening,
+    identify_whitening,
+    load_whitening,
+    published_whitening,
+)
 
+from .contents import Checkpoint
 from .errors import CheckpointError
 
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
+__all__ = ["ChosenWhitening", "check_whitening", "choose_whitening", "find_whitening"]
 
-_FILES = {"3ddfa_v2": "param_mean_std_62d_120x120.pkl", "3ddfa": "param_whitening.pkl"}
-_FOLDERS = ("configs", "train.configs")
 _BELONGS = {"3ddfa_v2": "3ddfa-v2", "3ddfa": "3ddfa-v1"}
 
 
-def find_whitening(checkpoint: Checkpoint) -> Path | None:
-    """The whitening file published with a checkpoint, if it is there.
+class ChosenWhitening(NamedTuple):
+    """A whitening, and in words where it comes from."""
 
-    That is ``param_mean_std_62d_120x120.pkl`` for 3DDFA_V2 and ``param_whitening.pkl`` for 3DDFA, looked for
-    in the checkpoint's folder, and in ``configs`` and ``train.configs`` inside or beside that folder.
+    whitening: Whitening
+    source: str
+
+
+def choose_whitening(
+    checkpoint: Checkpoint, given: Any = None, morphable: MorphableModel | None = None
+) -> ChosenWhitening | None:
+    """The whitening that goes with a checkpoint: the one rule, wherever a network's output is read.
+
+    It is the first of: ``given``; what the checkpoint holds; the file published with the checkpoint, if it lies near
+    it (:func:`find_whitening`); the morphable model's own.
+
+    Args:
+        checkpoint: the network.
+        given: as :func:`frnet.morphable.load_whitening` takes it, or None.
+        morphable: what the parameters are for, or None.
+
+    Returns:
+        The whitening, or None where there is none at all.
+
+    Raises:
+        CheckpointError: it cannot be the one of these weights; see :func:`check_whitening`.
+        OSError, ValueError: ``given`` or the published file cannot be read.
     """
-    name = _FILES.get(checkpoint.source_format)
-    if name is None or checkpoint.path is None:
+    if given is not None:
+        chosen = ChosenWhitening(load_whitening(given), f"argument: {describe_whitening(given)}")
+    elif checkpoint.whitening is not None:
+        chosen = ChosenWhitening(checkpoint.whitening, f"checkpoint: {checkpoint.path or 'object'}")
+    elif (found := find_whitening(checkpoint)) is not None:
+        chosen = ChosenWhitening(load_whitening(found), f"file: {found}")
+    elif morphable is not None and morphable.param_mean is not None:
+        chosen = ChosenWhitening(load_whitening((morphable.param_mean, morphable.param_std)), "morphable model")
+    else:
         return None
-    folder = checkpoint.path.resolve().parent
-    places = [folder, *(base / sub for base in (folder, folder.parent) for sub in _FOLDERS)]
-    return next((place / name for place in places if (place / name).is_file()), None)
+    check_whitening(checkpoint, *chosen)
+    return chosen
+
+
+def find_whitening(checkpoint: Checkpoint) -> Path | None:
+    """The whitening file published with a checkpoint of 3DDFA or 3DDFA_V2, if it lies near the checkpoint.
+
+    See :func:`frnet.morphable.whitening.published_whitening` for the names and places.
+    """
+    version = _BELONGS.get(checkpoint.source_format)
+    if version is None or checkpoint.path is None:
+        return None
+    return published_whitening(version, checkpoint.path.resolve().parent)
 
 
 def check_whitening(checkpoint: Checkpoint, whitening: Whitening, source: str) -> None:

@@ -1,5 +1,7 @@
 """Exported networks, run by ONNX Runtime, against torch."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from support.torchvision_models import import_torchvision
 
 from frnet import geometry, ops
 from frnet.export import to_onnx
+from frnet.export.onnx import _belonging
 from frnet.models import Checkpoint, CheckpointError, convert, create_model, load_checkpoint
 from frnet.morphable import MorphableModel
 
@@ -99,8 +102,9 @@ def test_a_checkpoint_brings_its_whitening_and_its_basis(shared, tmp_path):
     model = MorphableModel.from_3ddfa_landmarks(landmarks)
     v1 = MorphableModel.from_3ddfa_landmarks(landmarks, "v1")
     path = tmp_path / "model.onnx"
+    alone = shutil.copy(weights, tmp_path)  # without the whitening that lies beside the published file
     with pytest.raises(CheckpointError, match=r"belongs to the whitening 3ddfa-v2; the one given \(morphable model\)"):
-        to_onnx(load_checkpoint(weights), path, v1)
+        to_onnx(load_checkpoint(alone), path, v1)
     convert(weights, tmp_path / "mb05.safetensors", morphable=model)
     checkpoint = load_checkpoint(tmp_path / "mb05.safetensors")
     ict = MorphableModel.from_ict_facekit(shared / "ict-facekit/ict_face_model_light.npz")
@@ -112,6 +116,8 @@ def test_a_checkpoint_brings_its_whitening_and_its_basis(shared, tmp_path):
     got = run(path, crops)
     params = model.dewhiten(got["whitened_params"])
     np.testing.assert_allclose(got["params"] / model.param_std, params / model.param_std, rtol=1e-4, atol=1e-4)
+    beside = _belonging(v1, load_checkpoint(weights))  # the one beside the weights, as in alignment
+    np.testing.assert_array_equal(beside.param_mean, model.param_mean)
 
 
 MODEL = MorphableModel(np.zeros(9), np.zeros((9, 3)), np.zeros((9, 2)))
