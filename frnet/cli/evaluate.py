@@ -91,6 +91,7 @@ def evaluate(
     if out_dir is not None:
         require("matplotlib", "frnet evaluate --out", "plots")  # for the curves; before the evaluation, not after it
 
+    from frnet.cli.network import open_network
     from frnet.evaluate.command import Request, RequestError, run
     from frnet.evaluate.report import report_tables, write_report
 
@@ -117,7 +118,7 @@ def evaluate(
         name=name,
     )
     try:
-        report = run(request)
+        report = run(request, open_network)
     except RequestError as error:
         raise typer.BadParameter(str(error)) from None
     if report.whitening is not None:

@@ -1,5 +1,6 @@
 """Training and test data: 300W-LP, 3DDFA's lists, AFLW2000-3D, AFLW and faces drawn on the spot; augmentation."""
 
+from frnet.datasets.aflw2000 import AFLW2000Sample, list_aflw2000, read_aflw2000
 from frnet.datasets.augment import (
     AugmentationConfig,
     Blur,
@@ -28,6 +29,7 @@ from frnet.datasets.threeddfa_lists import ThreeDDFALists
 __all__ = [
     "AFLW",
     "AFLW2000",
+    "AFLW2000Sample",
     "AugmentationConfig",
     "Blur",
     "Colour",
@@ -59,6 +61,8 @@ __all__ = [
     "augment",
     "find_mirror",
     "init_worker",
+    "list_aflw2000",
     "network_input",
+    "read_aflw2000",
     "read_mat",
 ]

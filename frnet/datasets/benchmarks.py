@@ -15,10 +15,10 @@ import torch
 from torch.utils.data import Dataset
 
 from frnet import geometry
-from frnet.datasets.files import read_crop, read_names
-from frnet.datasets.mat import read_mat
+from frnet.datasets.aflw2000 import list_aflw2000
+from frnet.datasets.files import image_names, read_crop, read_names, require_images
 from frnet.datasets.sample import Crop
-from frnet.io.images import IMAGE_SUFFIXES, image_size, read_image
+from frnet.io.images import image_size, read_image
 
 __all__ = ["AFLW", "AFLW2000", "CropFolder", "ImageCrops"]
 
@@ -38,7 +38,7 @@ class ImageCrops(Dataset[Crop]):
     """
 
     def __init__(self, folder: str | os.PathLike[str], names: Sequence[str], rois: Any, size: int = 120) -> None:
-        self.folder, self.names, self.size = Path(folder), _present(Path(folder), names), size
+        self.folder, self.names, self.size = Path(folder), require_images(Path(folder), names), size
         self.rois = np.asarray(rois, np.float64)
         if self.rois.shape != (len(self.names), 4):
             raise ValueError(f"{self.folder}: rois must be [{len(self.names)}, 4], got {list(self.rois.shape)}")
@@ -63,25 +63,20 @@ class AFLW2000(ImageCrops):
         size: side of the crops.
 
     Attributes:
-        landmarks: float64 [n, 68, 3], ``pt3d_68``.
+        landmarks: float32 [n, 68, 3], ``pt3d_68``.
         pose_para: float64 [n, 7], ``Pose_Para``.
 
     Raises:
-        NotADirectoryError: there is no such folder.
-        ValueError: it holds no image with a ``.mat`` file, or one that is damaged; names it.
+        NotADirectoryError, FileNotFoundError, ValueError: see :func:`frnet.datasets.aflw2000.list_aflw2000`.
     """
 
     def __init__(self, folder: str | os.PathLike[str], roi: str = "exact", size: int = 120) -> None:
-        folder = Path(folder)
-        names = [name for name in _images(folder) if (folder / name).with_suffix(".mat").is_file()]
-        if not names:
-            raise ValueError(f"{folder} holds no image with a .mat file of the same name")
-        labels = [read_mat((folder / name).with_suffix(".mat")) for name in names]
-        self.landmarks = np.stack([label.landmarks for label in labels])
-        self.pose_para = np.stack([label.pose_para for label in labels])
-        sizes = [image_size(folder / name) for name in names]
-        rois = [geometry.benchmark_roi(points, roi, *wh) for points, wh in zip(self.landmarks, sizes, strict=True)]
-        super().__init__(folder, names, np.stack(rois), size)
+        folder, samples = Path(folder), list_aflw2000(folder)
+        self.landmarks = np.stack([sample.landmarks for sample in samples])
+        self.pose_para = np.stack([sample.pose_para for sample in samples])
+        sizes = [image_size(sample.image) for sample in samples]
+        rois = [sample.roi(roi, *wh) for sample, wh in zip(samples, sizes, strict=True)]
+        super().__init__(folder, [sample.image.name for sample in samples], np.stack(rois), size)
 
 
 class CropFolder(Dataset[Crop]):
@@ -108,14 +103,14 @@ class CropFolder(Dataset[Crop]):
     ) -> None:
         self.folder, self.size = Path(folder), size
         if names is None:
-            names = _images(self.folder)
+            names = image_names(self.folder)
         elif isinstance(names, (str, os.PathLike)):
             names = read_names(Path(names))
         if count is not None and len(names) != count:
             raise ValueError(
                 f"{self.folder}: expected {count} crops, in the order of the ground truth, got {len(names)}"
             )
-        self.names = _present(self.folder, names)
+        self.names = require_images(self.folder, names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -145,19 +140,3 @@ class AFLW(CropFolder):
         size: int = 120,
     ) -> None:
         super().__init__(folder, names, self.COUNT, size)
-
-
-def _images(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: no such folder")
-    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _present(folder: Path, names: Sequence[str]) -> list[str]:
-    if not len(names):
-        raise ValueError(f"{folder}: no image")
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise FileNotFoundError(f"{folder} lacks {len(missing)} of {len(names)} images: {', '.join(missing[:3])}{more}")
-    return list(names)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from frnet.io.images import ImageError, read_image
+from frnet.io.images import IMAGE_SUFFIXES, ImageError, read_image
 from frnet.morphable import MorphableModel
 
-__all__ = ["landmark_arrays", "read_crop", "read_names"]
+__all__ = ["image_names", "landmark_arrays", "read_crop", "read_names", "require_images"]
 
 
 def read_names(path: Path) -> list[str]:
@@ -23,6 +24,33 @@ def read_names(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected a text file of names ({error})") from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def image_names(folder: Path) -> list[str]:
+    """Names of the images of a folder, sorted.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: no such folder")
+    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def require_images(folder: Path, names: Sequence[str]) -> list[str]:
+    """The names, once there is at least one, and a file for each.
+
+    Raises:
+        FileNotFoundError: images are missing; the message names the first ones.
+        ValueError: there are no names.
+    """
+    if not len(names):
+        raise ValueError(f"{folder}: no image")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise FileNotFoundError(f"{folder} lacks {len(missing)} of {len(names)} images: {', '.join(missing[:3])}{more}")
+    return list(names)
 
 
 def read_crop(path: Path) -> tuple[np.ndarray, np.ndarray]:

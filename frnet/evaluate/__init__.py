@@ -1,13 +1,8 @@
 """Measuring alignment against ground truth, to the field's protocols (docs/evaluation.md)."""
 
-from .aflw2000 import (
-    AFLW2000Sample,
-    Evaluation,
-    evaluate_aflw2000,
-    list_aflw2000,
-    read_aflw2000,
-    truth_of_aflw2000,
-)
+from frnet.datasets.aflw2000 import AFLW2000Sample, list_aflw2000, read_aflw2000
+
+from .aflw2000 import Evaluation, evaluate_aflw2000, truth_of_aflw2000
 from .bins import YAW_BINS, BinSummary, summarise_bins, yaw_bin
 from .bootstrap import BootstrapIntervals, bootstrap_bins
 from .configs_3ddfa import read_aflw2000_configs, read_aflw_configs
@@ -18,6 +13,7 @@ from .dense import dense_nme, reconstruction_nme
 from .mesh import DenseResult, DenseTruth, measure_dense, read_dense_truth
 from .nme import nme
 from .pose import PoseError, pose_mae
+from .predict import Predict, PredictedFace
 from .predictions import Predictions, read_predictions
 from .protocol import Protocol
 from .published import PUBLISHED_NME, PublishedMethod, PublishedNME
@@ -37,6 +33,8 @@ __all__ = [
     "DenseTruth",
     "Evaluation",
     "PoseError",
+    "Predict",
+    "PredictedFace",
     "Predictions",
     "Protocol",
     "PublishedMethod",

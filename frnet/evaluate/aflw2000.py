@@ -1,4 +1,4 @@
-"""AFLW2000-3D: images with 68 landmarks in 3D, as a folder of ``.jpg`` files with ``.mat`` files beside them.
+"""Evaluation of a method on AFLW2000-3D.
 
 Ground truth counts pixels from 1. By default it is used as it is stored, which is how figures for the weights of
 3DDFA_V2 are usually taken: it then lies one pixel right of and below our 0-based coordinates, and so do crops cut by
@@ -7,62 +7,24 @@ it.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frnet import geometry
+from frnet.datasets.aflw2000 import AFLW2000Sample
+from frnet.io.images import read_image
 
 from .nme import nme
+from .predict import Predict, PredictedFace
 from .predictions import Predictions
 from .protocol import COORDINATES
 from .truth import Truth
 
-if TYPE_CHECKING:
-    from frnet.align import Face, FaceAligner
+__all__ = ["Evaluation", "evaluate_aflw2000", "truth_of_aflw2000"]
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _CROPS = ("exact", "3ddfa-compat", "detector")
-
-
-@dataclass(eq=False)
-class AFLW2000Sample:
-    """Ground truth of one image.
-
-    Attributes:
-        image: the image file.
-        landmarks: float32 [68, 3], pixels counted from 1, y down.
-        yaw: degrees, as fitted (``Pose_Para``); a few values in the data set are beyond +-180.
-        pose: float64 [3], yaw, pitch, roll in degrees, as fitted; None where it was not read.
-    """
-
-    image: Path
-    landmarks: NDArray[np.float32]
-    yaw: float
-    pose: NDArray[np.float64] | None = None
-
-    def roi(self, rule: str, width: int, height: int) -> NDArray[np.float64]:
-        """The crop that the ground truth gives.
-
-        Args:
-            rule: ``"exact"``: the box around the landmarks, enlarged as in training. ``"3ddfa-compat"``: the
-                same rounded to whole pixels and then cut off at the image border, as in 3DDFA's published
-                list ``AFLW2000-3D_crop.roi_box.npy``; for the few faces near a border it is not quite square.
-            width: of the image, in pixels.
-            height: of the image, in pixels.
-
-        Returns:
-            float64 [4]: x0, y0, x1, y1.
-
-        Raises:
-            ValueError: another rule.
-        """
-        return geometry.benchmark_roi(self.landmarks, rule, width, height)
 
 
 @dataclass(eq=False)
@@ -80,7 +42,7 @@ class Evaluation:
     names: list[str]
     nme: NDArray[np.float64]
     yaw: NDArray[np.float64]
-    faces: list[Face | None]
+    faces: list[PredictedFace | None]
     crops: str = ""
 
     @property
@@ -127,44 +89,6 @@ class Evaluation:
         )
 
 
-def read_aflw2000(image: str | os.PathLike) -> AFLW2000Sample:
-    """Ground truth from the ``.mat`` file beside an image.
-
-    Raises:
-        FileNotFoundError: there is no ``.mat`` file of that name.
-        ValueError: it is damaged, does not hold 68 three-dimensional landmarks and a pose, or holds a NaN.
-    """
-    from frnet.datasets.mat import read_mat  # with torch behind it
-
-    image = Path(image)
-    label = read_mat(image.with_suffix(".mat"))
-    pitch, yaw, roll = np.degrees(label.pose_para[:3]).tolist()
-    return AFLW2000Sample(image, label.landmarks.astype(np.float32), yaw, np.array([yaw, pitch, roll]))
-
-
-def list_aflw2000(folder: str | os.PathLike) -> list[AFLW2000Sample]:
-    """Every image of a folder that has a ``.mat`` file of its name, sorted by name.
-
-    Raises:
-        NotADirectoryError: there is no such folder.
-        FileNotFoundError: a ``.mat`` file has no image.
-        ValueError: there is no such pair; or see :func:`read_aflw2000`.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: no such folder")
-    files = sorted(folder.iterdir())
-    images = [path for path in files if path.suffix.lower() in _IMAGE_SUFFIXES]
-    stems = {path.stem for path in images}
-    for path in files:
-        if path.suffix == ".mat" and path.stem not in stems:
-            raise FileNotFoundError(f"ground truth {path} has no image beside it: {path.stem}.jpg is missing")
-    samples = [read_aflw2000(path) for path in images if path.with_suffix(".mat").is_file()]
-    if not samples:
-        raise ValueError(f"{folder} holds no image with a .mat file of the same name")
-    return samples
-
-
 def truth_of_aflw2000(samples: list[AFLW2000Sample]) -> Truth:
     """The samples as ground truth for :func:`frnet.evaluate.measure`."""
     points = np.stack([sample.landmarks for sample in samples]).astype(np.float64)
@@ -184,16 +108,17 @@ def truth_of_aflw2000(samples: list[AFLW2000Sample]) -> Truth:
 
 
 def evaluate_aflw2000(
-    aligner: FaceAligner,
+    predict: Predict,
     samples: list[AFLW2000Sample],
     roi: str = "3ddfa-compat",
     batch: int = 64,
     coordinates: str = "as-stored",
 ) -> Evaluation:
-    """Align every image and compare with its ground truth.
+    """Find the face in every image and compare with its ground truth.
 
     Args:
-        aligner: has a detector if ``roi`` is ``"detector"``.
+        predict: the method, such as a :class:`frnet.align.FaceAligner`; finds faces itself if ``roi`` is
+            ``"detector"``. Its attribute ``passes``, if it has one, is named with the results.
         samples: from :func:`list_aflw2000`.
         roi: where the crop comes from: ``"exact"`` or ``"3ddfa-compat"`` (see :meth:`AFLW2000Sample.roi`), or
             ``"detector"``; of several detected faces the one whose crop is centred nearest to the true face.
@@ -203,34 +128,33 @@ def evaluate_aflw2000(
 
     Raises:
         ValueError: another ``roi`` or ``coordinates``.
-        FileNotFoundError, ImageError: see :func:`frnet.align.read_image`.
+        FileNotFoundError, ImageError: see :func:`frnet.io.images.read_image`.
     """
-    from frnet.align import read_image
-
     if roi not in _CROPS:
         raise ValueError(f"evaluate_aflw2000: roi must be one of {', '.join(_CROPS)}, got {roi!r}")
     if coordinates not in COORDINATES:
         raise ValueError(f"evaluate_aflw2000: coordinates must be one of {', '.join(COORDINATES)}, got {coordinates!r}")
     shift = np.float32(coordinates == "matched")
-    faces: list[Face | None] = []
+    faces: list[PredictedFace | None] = []
     for first in range(0, len(samples), batch):
         part = samples[first : first + batch]
         images = [read_image(sample.image) for sample in part]
         rois = None
         if roi != "detector":
             rois = [s.roi(roi, i.shape[1], i.shape[0])[None] - shift for s, i in zip(part, images, strict=True)]
-        for sample, found in zip(part, aligner(images, rois=rois), strict=True):
+        for sample, found in zip(part, predict(images, rois=rois), strict=True):
             faces.append(min(found, key=partial(_distance, sample), default=None))
     errors = [
         np.nan if face is None else float(nme(face.landmarks, sample.landmarks - [shift, shift, 0]))
         for face, sample in zip(faces, samples, strict=True)
     ]
     yaw = np.array([sample.yaw for sample in samples])
-    crops = roi if roi != "detector" else f"detector, {aligner.passes} passes"
+    passes = getattr(predict, "passes", None)
+    crops = roi if roi != "detector" or passes is None else f"detector, {passes} passes"
     return Evaluation([sample.image.name for sample in samples], np.array(errors), yaw, faces, crops)
 
 
-def _distance(sample: AFLW2000Sample, face: Face) -> float:
+def _distance(sample: AFLW2000Sample, face: PredictedFace) -> float:
     true = sample.landmarks[:, :2]
     centre = (face.roi[:2] + face.roi[2:]) / 2
     return float(np.linalg.norm(centre - (true.min(axis=0) + true.max(axis=0)) / 2))

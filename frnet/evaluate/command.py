@@ -8,18 +8,23 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .aflw2000 import AFLW2000Sample, Evaluation, evaluate_aflw2000, list_aflw2000, truth_of_aflw2000
+from frnet.datasets.aflw2000 import AFLW2000Sample, list_aflw2000
+from frnet.io.images import read_image
+from frnet.morphable import MorphableModel, open_morphable
+
+from .aflw2000 import Evaluation, evaluate_aflw2000, truth_of_aflw2000
 from .bootstrap import BootstrapIntervals
 from .configs_3ddfa import ANNOTATIONS, SPLITS, is_test_configs, read_aflw2000_configs, read_aflw_configs
 from .contact_sheet import View
 from .crops import crop_files, predict_crops, read_list
 from .mesh import DenseResult, DenseTruth, measure_dense, read_dense_truth
 from .pose import pose_mae
+from .predict import Predict
 from .predictions import CROP_SIZE, Predictions, read_predictions
 from .protocol import COORDINATES
 from .reference import landmark_difference
@@ -27,11 +32,7 @@ from .sparse import SparseResult, measure
 from .tables import PoseResult
 from .truth import ROI_RULES, Truth
 
-if TYPE_CHECKING:
-    from frnet.align import FaceAligner
-    from frnet.morphable import MorphableModel
-
-__all__ = ["Report", "Request", "RequestError", "run"]
+__all__ = ["Network", "OpenNetwork", "Report", "Request", "RequestError", "run"]
 
 
 class RequestError(ValueError):
@@ -146,8 +147,28 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
 
-def run(request: Request) -> Report:
+class Network(NamedTuple):
+    """A network, ready to predict.
+
+    Attributes:
+        predict: what is evaluated.
+        whitening: where its whitening comes from, in words.
+    """
+
+    predict: Predict
+    whitening: str
+
+
+OpenNetwork = Callable[[Request, MorphableModel, Path | None], Network]
+"""Opens the network of a request: with its morphable model, and with a detector's file where it has to find faces."""
+
+
+def run(request: Request, open_network: OpenNetwork) -> Report:
     """Evaluate what is asked for.
+
+    Args:
+        request: what is asked for.
+        open_network: called if it asks for a network, once everything else has been read.
 
     Raises:
         RequestError: options that contradict each other.
@@ -173,7 +194,10 @@ def run(request: Request) -> Report:
         predictions.in_order_of(truths[0].names, len(truths[0]))
     methods: list[tuple[Predictions, Evaluation | None]] = [(predictions, None) for predictions in files]
     if request.weights is not None:
-        methods = [*_network(request, report, morphable, samples, truths[0], crops), *methods]
+        methods = [
+            *_network(request, report, partial(open_network, request, morphable), samples, truths[0], crops),
+            *methods,
+        ]
     for predictions, evaluation in methods:
         _measure_all(request, report, predictions, evaluation, truths, crops)
         _measure_pose_and_mesh(request, report, predictions, truths[0], dense)
@@ -199,33 +223,27 @@ def _configs_truths(request: Request, names: list[str] | None) -> list[Truth]:
 def _network(
     request: Request,
     report: Report,
-    morphable: MorphableModel,
+    open_network: Callable[[Path | None], Network],
     samples: list[AFLW2000Sample] | None,
     truth: Truth,
     crops: list[Path] | None,
 ) -> Iterator[tuple[Predictions, Evaluation | None]]:
     """What the network says: once for crops, once per rule of cropping for images."""
-    from frnet.align import FaceAligner
-
     name, vertices = request.name or request.weights.stem, request.dense_truth is not None
-    settings: dict[str, Any] = {"morphable": morphable, "whitening": request.whitening, "device": request.device}
-    aligner = FaceAligner(request.weights, **settings)
-    report.whitening = aligner.whitening_source
+    predict, report.whitening = open_network(None)
     if samples is None:
-        yield predict_crops(aligner, crops, truth, name, vertices), None
+        yield predict_crops(predict, crops, truth, name, vertices), None
         return
-    runs: list[tuple[FaceAligner, str]] = [(aligner, rule) for rule in request.roi_rules]
+    runs = [(predict, rule) for rule in request.roi_rules]
     if request.detector is not None:
-        runs.append((FaceAligner(request.weights, **settings, detector=request.detector, passes=2), "detector"))
-    for aligner, rule in runs:
-        evaluation = evaluate_aflw2000(aligner, samples, rule, coordinates=request.coordinates)
+        runs.append((open_network(request.detector).predict, "detector"))
+    for method, rule in runs:
+        evaluation = evaluate_aflw2000(method, samples, rule, coordinates=request.coordinates)
         yield evaluation.predictions(f"{name}, roi {evaluation.crops}", vertices), evaluation
 
 
 def _open_model(request: Request) -> MorphableModel:
     """The model of the request; cut down to its landmarks where no mesh is asked for, which saves time and memory."""
-    from frnet.morphable import open_morphable
-
     model = open_morphable(request.model, request.landmarks)
     whole = request.dense_truth is not None or model.landmarks is None
     return model if whole else model.landmark_model()
@@ -295,14 +313,10 @@ def _with_own_names(results: list[Any], fields: tuple[str, ...] = ()) -> list[An
 
 
 def _whole_image(truth: Truth, index: int) -> View:
-    from frnet.align import read_image
-
     return View(read_image(truth.images[index]))
 
 
 def _crop(crops: list[Path], boxes: NDArray[np.float64], index: int) -> View:
-    from frnet.align import read_image
-
     x0, y0, x1, y1 = boxes[index]
     scale = (CROP_SIZE / (x1 - x0), CROP_SIZE / (y1 - y0))
     return View(read_image(crops[index]), scale, (-x0 * scale[0] - 1, -y0 * scale[1] - 1))

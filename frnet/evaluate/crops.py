@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from frnet.datasets.files import image_names, read_names, require_images
+from frnet.io.images import read_image
+
+from .predict import Predict
 from .predictions import CROP_SIZE, Predictions
 from .truth import Truth
 
-if TYPE_CHECKING:
-    from frnet.align import FaceAligner
-
 __all__ = ["crop_files", "predict_crops", "read_list"]
-
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def read_list(path: str | os.PathLike) -> list[str]:
@@ -29,10 +27,7 @@ def read_list(path: str | os.PathLike) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"list {path}: no such file")
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"list {path} is not a text file ({error})") from None
+    names = read_names(path)
     if not names:
         raise ValueError(f"list {path} names no crop")
     seen: set[str] = set()
@@ -52,28 +47,17 @@ def crop_files(folder: str | os.PathLike, names: list[str] | None = None) -> lis
         ValueError: the folder holds no image.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise NotADirectoryError(f"crops {folder}: no such folder")
-    if names is None:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
-        if not files:
-            raise ValueError(f"crops {folder}: holds no image")
-        return files
-    files = [folder / name for name in names]
-    missing = [path.name for path in files if not path.is_file()]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise FileNotFoundError(f"crops {folder}: {', '.join(missing[:3])}{more} of the list are missing")
-    return files
+    found = image_names(folder)
+    return [folder / name for name in require_images(folder, found if names is None else names)]
 
 
 def predict_crops(
-    aligner: FaceAligner, files: list[Path], truth: Truth, method: str, vertices: bool = False, batch: int = 256
+    predict: Predict, files: list[Path], truth: Truth, method: str, vertices: bool = False, batch: int = 256
 ) -> Predictions:
-    """What a network sees in the published crops.
+    """What a method sees in the published crops.
 
     Args:
-        aligner: with ``passes=1``, as a second pass would crop again; its detector is not used.
+        predict: the method; a :class:`frnet.align.FaceAligner` with ``passes=1``, as a second pass would crop again.
         files: one crop per image of ``truth``, in its order.
         truth: from 3DDFA's ``test.configs``.
         method: name for the tables.
@@ -81,35 +65,38 @@ def predict_crops(
         batch: crops read at a time.
 
     Raises:
-        ValueError: an aligner of several passes, another number of crops than the truth has images, or a crop of
-            another size.
-        FileNotFoundError, ImageError: see :func:`frnet.align.read_image`.
+        ValueError: a method that looks at other crops than these, another number of crops than the truth has images,
+            or a crop of another size.
+        FileNotFoundError, ImageError: see :func:`frnet.io.images.read_image`.
     """
-    from frnet.align import Regions, read_image
-
-    if aligner.passes != 1:
-        raise ValueError(f"predict_crops: the aligner must have passes=1, got {aligner.passes}")
     if len(files) != len(truth):
         raise ValueError(f"predict_crops: {len(files)} crops for {len(truth)} faces of the ground truth")
-    whole = Regions(np.array([[0.0, 0.0, CROP_SIZE, CROP_SIZE]]))
+    whole = np.array([[0.0, 0.0, CROP_SIZE, CROP_SIZE]])
     faces = []
     for first in range(0, len(files), batch):
-        images = [read_image(path) for path in files[first : first + batch]]
-        for path, image in zip(files[first:], images, strict=False):
+        part = files[first : first + batch]
+        images = [read_image(path) for path in part]
+        for path, image in zip(part, images, strict=True):
             if image.shape != (CROP_SIZE, CROP_SIZE, 3):
                 raise ValueError(
                     f"crop {path} must be {CROP_SIZE} x {CROP_SIZE}, got {image.shape[1]} x {image.shape[0]}"
                 )
-        for (face,) in aligner.fit(images, [whole] * len(images)):
-            face.vertices = face.vertices if vertices else face.vertices[:0]
-            faces.append(face)
-    # An aligned face counts from 0, the published crops from 1.
+        for path, (face,) in zip(part, predict(images, rois=[whole] * len(part)), strict=True):
+            if not np.array_equal(face.roi, whole[0]):
+                raise ValueError(
+                    f"predict_crops: {method} looked at {np.round(face.roi, 1).tolist()} of {path.name}, not at all of "
+                    "it: published crops are for one pass (passes=1), without a crop of the method's own"
+                )
+            landmarks = np.array(face.landmarks, np.float32)
+            faces.append((landmarks, np.array(face.vertices, np.float32) if vertices else None, face.pose))
+    points, meshes, poses = zip(*faces, strict=True)
+    # A predicted face counts from 0, the published crops from 1.
     return Predictions(
         method=method,
-        landmarks=np.stack([face.landmarks for face in faces]) + np.float32([1, 1, 0]),
+        landmarks=np.stack(points) + np.float32([1, 1, 0]),
         frame="crop120",
         names=truth.names,
-        vertices=np.stack([face.vertices for face in faces]) + np.float32([1, 1, 0]) if vertices else None,
-        pose=np.array([face.pose for face in faces]),
+        vertices=np.stack(meshes) + np.float32([1, 1, 0]) if vertices else None,
+        pose=np.array(poses),
         source=method,
     )

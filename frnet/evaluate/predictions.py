@@ -8,15 +8,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from frnet import geometry
-
-if TYPE_CHECKING:
-    from frnet.morphable import MorphableModel
+from frnet import geometry, ops
+from frnet.morphable import MorphableModel
 
 __all__ = [
     "CROP_SIZE",
@@ -210,10 +209,6 @@ def _from_params(params: NDArray, morphable: MorphableModel | None, vertices: bo
             f"{source}: params must be [n, {morphable.num_params}] for the model {morphable.name!r}, "
             f"got {list(params.shape)}"
         )
-    import torch
-
-    from frnet import ops
-
     values = torch.from_numpy(params.astype(np.float32)).to(morphable.device, morphable.dtype)
     made = {"landmarks": morphable.landmark_model()} | ({"vertices": morphable} if vertices else {})
     made = {key: ops.reconstruct_vertices(values, model).cpu().numpy() for key, model in made.items()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from frnet.models.published import PUBLISHED
+
 from .bins import YAW_BINS
 from .bootstrap import BootstrapIntervals
 from .mesh import DenseResult
@@ -117,8 +119,6 @@ class _Marks:
 
 
 def _published_rows(data: str, mark: str) -> list[tuple[str, ...]]:
-    from frnet.models.published import PUBLISHED  # behind torch
-
     rows = []
     for method in PUBLISHED_NME:
         figures, cost = method.on(data), PUBLISHED.get(method.network)
