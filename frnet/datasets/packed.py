@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from frnet.io.tensors import write_in_order
+
 __all__ = ["MappedNpy", "PackedArrays", "PackedStrings", "pack_strings"]
 
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
@@ -63,18 +65,11 @@ class PackedArrays(Mapping[str, np.ndarray]):
         Raises:
             OSError: the folder cannot be written to, or the disk is full.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, dict(metadata))
-            temporary.replace(path)
-        except SafetensorError as error:
-            raise OSError(f"{path}: cannot be written ({error})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata))
+        write_in_order(path, content)
         return cls(path)
 
     def __getitem__(self, name: str) -> np.ndarray:

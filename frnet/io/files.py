@@ -47,6 +47,8 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
         os.umask(umask)
         os.chmod(partial, 0o666 & ~umask)  # mkstemp makes it private; such a file is not
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(partial)
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # a full disk does not say where
+            error.filename = str(path)
         raise

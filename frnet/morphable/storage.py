@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from frnet.io.tensors import write_in_order
+
 __all__ = ["read", "write"]
 
 _FORMAT = "frnet.morphable/1"
@@ -16,17 +18,15 @@ _FORMAT = "frnet.morphable/1"
 def write(
     path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor | None], metadata: Mapping[str, str]
 ) -> None:
-    """Writes beside the destination and renames, so that a reader never sees half a file."""
-    from safetensors.torch import save_file
+    """Writes the file, complete or not at all; the same content is the same bytes.
 
-    path = Path(path)
+    Raises:
+        OSError: the folder does not exist or cannot be written to, or the disk is full.
+    """
+    from safetensors.torch import save
+
     held = {name: value.detach().cpu().clone() for name, value in tensors.items() if value is not None}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(held, temporary, metadata={"format": _FORMAT, **metadata})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_in_order(Path(path), save(held, {"format": _FORMAT, **metadata}))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

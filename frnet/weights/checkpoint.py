@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from frnet.io.files import write_whole
+from frnet.io.tensors import write_in_order
 from frnet.models.registry import build_from_config
 from frnet.morphable import MorphableModel, load_whitening
 
@@ -33,6 +33,7 @@ from .checkpoint_3ddfa import network_from_3ddfa
 from .contents import Checkpoint, Normalisation
 from .errors import CheckpointError
 from .whitening import check_whitening, choose_whitening
+from .wrappers import plain_names
 
 __all__ = ["Checkpoint", "convert", "load_checkpoint", "save_checkpoint"]
 
@@ -60,7 +61,9 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
 
 def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, morphable: MorphableModel | None = None) -> None:
-    """Write a checkpoint as safetensors. The file appears complete or not at all.
+    """Write a checkpoint as safetensors, complete or not at all; the same checkpoint gives the same bytes.
+
+    What ``torch.compile`` or data parallelism wrapped around the network is left out.
 
     Args:
         path: ends in ``.safetensors``.
@@ -80,14 +83,15 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, morphable: 
         raise FileNotFoundError(f"save_checkpoint: there is no folder {path.parent} to write {path.name} in")
     if morphable is not None:
         checkpoint = checkpoint.trained_for(morphable)
-    tensors = {f"model.{name}": value.contiguous() for name, value in checkpoint.model.state_dict().items()}
+    state = plain_names(checkpoint.network.state_dict())
+    tensors = {f"model.{name}": value.contiguous() for name, value in state.items()}
     if checkpoint.whitening is not None:
         mean, std = checkpoint.whitening
         tensors |= {"whitening.mean": torch.as_tensor(mean), "whitening.std": torch.as_tensor(std)}
     metadata = {
         "format": FORMAT,
         "architecture": checkpoint.architecture,
-        "config": json.dumps(asdict(checkpoint.model.config)),
+        "config": json.dumps(asdict(checkpoint.network.config)),
         "normalisation": json.dumps(asdict(checkpoint.normalisation)),
         "input_size": str(checkpoint.input_size),
         "licence": checkpoint.licence,
@@ -96,7 +100,7 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, morphable: 
     if checkpoint.basis is not None:
         tensors |= checkpoint.basis.tensors()
         metadata["basis"] = checkpoint.basis.metadata()
-    write_whole(path, safetensors.torch.save(tensors, metadata))
+    write_in_order(path, safetensors.torch.save(tensors, metadata))
 
 
 def convert(
@@ -158,7 +162,7 @@ def _load_safetensors(path: Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} has unusable metadata: {error}") from error
     state = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
-    load_weights(model, state, path)
+    load_weights(model, _plain_names(state, path), path)
     whitening = None
     if "whitening.mean" in tensors and "whitening.std" in tensors:
         try:
@@ -181,10 +185,16 @@ def _load_torch(path: Path) -> Checkpoint:
     state = data.get("state_dict", data) if isinstance(data, Mapping) else data
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f"checkpoint {path} holds no state dict (names mapped to tensors)")
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    model, state, source_format = network_from_3ddfa(state, path)
+    model, state, source_format = network_from_3ddfa(_plain_names(state, path), path)
     load_weights(model, state, path)
     return Checkpoint(model.eval(), source_format=source_format, path=path)
+
+
+def _plain_names(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    try:
+        return plain_names(state)
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from None
 
 
 def _load_failure(error: Exception) -> str:

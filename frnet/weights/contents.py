@@ -11,6 +11,7 @@ from frnet.morphable import MorphableModel, Whitening
 
 from .basis import BasisIdentity
 from .errors import CheckpointError
+from .wrappers import unwrapped
 
 __all__ = ["Checkpoint", "Normalisation", "check_basis"]
 
@@ -29,7 +30,8 @@ class Checkpoint:
     """A trained network and what belongs to it.
 
     Attributes:
-        model: the network, in evaluation mode, on the CPU.
+        model: the network, in evaluation mode, on the CPU; or one that torch wrapped (``torch.compile``, data
+            parallelism).
         whitening: mean and std that turn its output into parameters, where the file holds them.
         source_format: ``"3ddfa"``, ``"3ddfa_v2"`` or ``"frnet"``: where the weights came from first. It
             survives conversion, because it tells which whitening the weights belong to.
@@ -53,19 +55,24 @@ class Checkpoint:
         return f"checkpoint {self.path}" if self.path else f"the {self.architecture}"
 
     @property
+    def network(self) -> nn.Module:
+        """The network itself, without what torch wrapped around it."""
+        return unwrapped(self.model)
+
+    @property
     def architecture(self) -> str:
         """Name of the architecture, as in :func:`frnet.models.list_models`."""
-        return self.model.architecture
+        return self.network.architecture
 
     @property
     def input_size(self) -> int:
         """Side of the crop the network takes, in pixels."""
-        return self.model.config.input_size
+        return self.network.config.input_size
 
     @property
     def num_params(self) -> int:
         """Outputs of the network."""
-        return self.model.config.num_params
+        return self.network.config.num_params
 
     def trained_for(self, morphable: MorphableModel) -> Checkpoint:
         """The same, remembered to belong to this morphable model.

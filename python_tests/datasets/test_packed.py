@@ -35,6 +35,12 @@ def test_the_file_is_safetensors(stored):
     assert [path.name for path in packed.path.parent.iterdir()] == ["a.safetensors"]
 
 
+def test_the_same_arrays_are_the_same_bytes(tmp_path):
+    metadata = {name: name for name in "qwertz"}
+    files = [PackedArrays.write(tmp_path / f"{n}.safetensors", {"x": np.arange(9.0)}, metadata).path for n in range(5)]
+    assert len({path.read_bytes() for path in files}) == 1
+
+
 def test_pickles_hold_the_path_alone(tmp_path):
     packed = PackedArrays.write(tmp_path / "a.safetensors", {"a": np.zeros((1000, 1000), np.float32)}, {})
     sent = pickle.dumps(packed)

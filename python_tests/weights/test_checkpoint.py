@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from frnet.models import Checkpoint, CheckpointError, convert, create_model, load_checkpoint, save_checkpoint
 from frnet.morphable import Whitening, load_whitening
@@ -89,6 +93,74 @@ def test_safetensors_keep_everything(tmp_path, network, rng):
     assert json.loads(metadata["normalisation"]) == {"mean": 127.5, "scale": 128.0, "channel_order": "BGR"}
     assert metadata["input_size"] == "120"
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_the_same_checkpoint_is_the_same_bytes(tmp_path, network, grid):
+    """Also in another process, whose hash tables have another order."""
+    files = [tmp_path / f"{index}.safetensors" for index in range(6)]
+    for path in files[:5]:
+        save_checkpoint(path, Checkpoint(network), morphable=grid)
+    code = f"from frnet.models import *; save_checkpoint({str(files[5])!r}, load_checkpoint({str(files[0])!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert len({path.read_bytes() for path in files}) == 1
+    models = [tmp_path / f"model{index}.safetensors" for index in range(5)]
+    for path in models:
+        grid.save(path)
+    assert len({path.read_bytes() for path in models}) == 1
+
+
+def _nothing(graph, inputs):
+    return graph
+
+
+def _averaged(network):
+    average = torch.optim.swa_utils.AveragedModel(network)
+    average.update_parameters(network)
+    return average
+
+
+def _inner_compiled(network):
+    network.dw2_1 = torch.compile(network.dw2_1, backend=_nothing)
+    return network
+
+
+WRAPPERS = {
+    "compiled": lambda network: torch.compile(network, backend=_nothing),
+    "parallel": nn.DataParallel,
+    "parallel compiled": lambda network: nn.DataParallel(torch.compile(network, backend=_nothing)),
+    "compiled parallel": lambda network: torch.compile(nn.DataParallel(network), backend=_nothing),
+    "average": _averaged,
+    "average of parallel": lambda network: _averaged(nn.DataParallel(network)),
+    "a part compiled": _inner_compiled,
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_wrapped_networks_are_the_networks(tmp_path, network, wrap):
+    """Saved by torch or by us, with the names that torch.compile and data parallelism give to what they wrap."""
+    plain = copy.deepcopy(network)
+    wrapped = wrap(network)
+    torch.save(wrapped.state_dict(), tmp_path / "a.pth")
+    torch.save({"state_dict": wrapped.state_dict()}, tmp_path / "b.pth")
+    checkpoint = Checkpoint(wrapped)
+    assert (checkpoint.architecture, checkpoint.num_params, checkpoint.input_size) == ("mobilenet_v1", 62, 120)
+    save_checkpoint(tmp_path / "c.safetensors", checkpoint)
+    save_checkpoint(tmp_path / "plain.safetensors", Checkpoint(plain))
+    for name in ("a.pth", "b.pth", "c.safetensors"):
+        assert same_weights(load_checkpoint(tmp_path / name).model, plain)
+    assert (tmp_path / "c.safetensors").read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
+    # Files that were written before names were made plain.
+    state = {f"model.{name}": value for name, value in wrapped.state_dict().items()}
+    with safetensors.safe_open(tmp_path / "plain.safetensors", "pt") as file:
+        safetensors.torch.save_file(state, tmp_path / "d.safetensors", file.metadata())
+    assert same_weights(load_checkpoint(tmp_path / "d.safetensors").model, plain)
+
+
+def test_one_tensor_under_two_names(tmp_path, network):
+    state = network.state_dict()
+    torch.save(state | {"module.fc.bias": state["fc.bias"]}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth: it holds fc\.bias twice"):
+        load_checkpoint(tmp_path / "a.pth")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, network, monkeypatch):
