@@ -18,7 +18,9 @@ from frnet.datasets.mirror import Mirror, find_mirror
 from frnet.datasets.packed import MappedNpy
 from frnet.datasets.parallel import Progress, map_in_order
 from frnet.datasets.sample import Face, LabelConvention
+from frnet.io.files import open_whole
 from frnet.morphable import MorphableModel, procedural_face
+from frnet.morphable.decoding import decode, face_shape
 from frnet.render.faces import FaceRenderer
 
 __all__ = ["FaceRanges", "SyntheticFaces"]
@@ -132,7 +134,7 @@ class _FaceSource:
         self.ranges, self.data_seed, self.size = ranges, data_seed, size
         self._mean = morphable.mean.float().cpu().numpy()
         self._basis = morphable.basis.float().cpu().numpy()
-        self._landmark_mean, self._landmark_basis = landmark_arrays(morphable, "SyntheticFaces")
+        self._landmarks = landmark_arrays(morphable, "SyntheticFaces")
         count = self._basis.shape[1]
         self._centre, self._spread = np.zeros(count), np.ones(count)
         if morphable.param_mean is not None:
@@ -149,22 +151,21 @@ class _FaceSource:
         ranges = self.ranges
         rotation = geometry.rotation_from_euler(*(rng.uniform(-1, 1, 3) * (ranges.yaw, ranges.pitch, ranges.roll)))
         alpha = self._centre + self._spread * ranges.coefficients * rng.standard_normal(len(self._centre))
-        shape = (self._landmark_mean + self._landmark_basis @ alpha).reshape(-1, 3) @ rotation.T
-        low, high = shape[:, :2].min(0), shape[:, :2].max(0)
+        points = face_shape(alpha, *self._landmarks) @ rotation.T
+        low, high = points[:, :2].min(0), points[:, :2].max(0)
         # 3DDFA's crop is sqrt(2) times the longer side of the landmarks' box.
         scale = self.size / np.sqrt(2) / (high - low).max() * (1 + rng.uniform(-1, 1) * ranges.scale)
         centre = self.size * (0.5 + rng.uniform(-1, 1, 2) * ranges.shift)
         one = geometry.first_pixel(LabelConvention.frame)
         middle = np.array([centre[0] + one, self.size + 1 - one - centre[1], one])  # in the crop frame
-        offset = middle - scale * np.array([*(low + high) / 2, shape[:, 2].mean()])
+        offset = middle - scale * np.array([*(low + high) / 2, points[:, 2].mean()])
         params = np.concatenate([np.column_stack([scale * rotation, offset]).reshape(-1), alpha])
-        return params, geometry.label_positions(scale * shape + offset, size=self.size)
+        return params, geometry.label_positions(decode(params, *self._landmarks), size=self.size)
 
     def picture(self, index: int) -> np.ndarray:
         """uint8 [size, size, 3]."""
         params = self.label(index)[0].astype(np.float32)
-        pose = params[:12].reshape(3, 4)
-        vertices = (self._mean + self._basis @ params[12:]).reshape(-1, 3) @ pose[:, :3].T + pose[:, 3]
+        vertices = decode(params, self._mean, self._basis)
         vertices[:, :2] = geometry.label_positions(vertices, size=self.size)
         return self._renderer(vertices, np.random.default_rng((_PICTURES, self.data_seed, index)))
 
@@ -185,14 +186,9 @@ def _kept_pictures(source: _FaceSource, count: int, cache: Path, workers: int, p
     path = cache / f"synthetic-faces-{source.digest(count)[:16]}.npy"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:  # written, not mapped: a full disk is an error, not a crash
-                header = {"descr": "|u1", "fortran_order": False, "shape": (count, source.size, source.size, 3)}
-                np.lib.format.write_array_header_1_0(file, header)
-                for picture in map_in_order(source.picture, range(count), workers, progress):
-                    file.write(picture.tobytes())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with open_whole(path) as file:  # written, not mapped: a full disk is an error, not a crash
+            header = {"descr": "|u1", "fortran_order": False, "shape": (count, source.size, source.size, 3)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for picture in map_in_order(source.picture, range(count), workers, progress):
+                file.write(picture.tobytes())
     return MappedNpy(path)

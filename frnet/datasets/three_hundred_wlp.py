@@ -24,6 +24,7 @@ from frnet.datasets.parallel import Progress, map_in_order
 from frnet.datasets.sample import Face, LabelConvention
 from frnet.io.images import IMAGE_SUFFIXES, ImageError, image_size, read_image
 from frnet.morphable import MorphableModel
+from frnet.morphable.decoding import face_shape
 
 __all__ = ["SUBSETS", "ThreeHundredWLP"]
 
@@ -201,7 +202,7 @@ class _LabelMaker:
         if not pose[6] > 0:
             raise LabelError(f"label {label.path}: the scale in Pose_Para must be positive, got {pose[6]}")
         shape, expression = label.shape_para(self.model_shape), label.exp_para(self.basis.shape[1] - self.model_shape)
-        vertices = (self.mean + self.basis @ np.concatenate([shape, expression])).reshape(68, 3)
+        vertices = face_shape(np.concatenate([shape, expression]), self.mean, self.basis)
         points = geometry.project_300wlp(vertices, pose, height)[:, :2]
         roi = _whole_roi(points, width, height, label.path)
         params = geometry.params_from_pose_para(

@@ -20,6 +20,7 @@ from frnet.datasets.packed import PackedStrings, pack_strings
 from frnet.datasets.sample import Face, LabelConvention
 from frnet.io.unpickle import load_pickle
 from frnet.morphable import MorphableModel, load_whitening
+from frnet.morphable.decoding import decode
 from frnet.morphable.files import load_npy
 
 __all__ = ["ThreeDDFALists"]
@@ -103,10 +104,9 @@ class ThreeDDFALists(FaceDataset):
     def _landmarks_of(self, params: np.ndarray) -> np.ndarray:
         if self._landmarks is None:
             return np.full((68, 2), np.nan)
-        mean, basis = self._landmarks
-        pose = params[:12].reshape(3, 4)
-        vertices = (mean + basis @ params[12:]).reshape(-1, 3) @ pose[:, :3].T + pose[:, 3]
-        return geometry.label_positions(vertices, size=self.convention.size, frame=self.convention.frame)
+        return geometry.label_positions(
+            decode(params, *self._landmarks), size=self.convention.size, frame=self.convention.frame
+        )
 
     def row_name(self, row: int) -> str:
         return PackedStrings(self._index["names"], self._index["name_ends"])[row]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from frnet.export.decompositions import decompositions
 from frnet.io.files import write_whole
 from frnet.morphable import MorphableModel
+from frnet.morphable.decoding import decode
 from frnet.weights import Checkpoint, check_basis, choose_whitening
 
 __all__ = ["to_onnx"]
@@ -121,9 +122,7 @@ class _Decoded(nn.Module):
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         whitened = self.network(crops)
         params = whitened * self.param_std + self.param_mean
-        matrix = params[:, :12].reshape(-1, 3, 4)
-        shape = (self.mean + params[:, 12:] @ self.basis.T).reshape(-1, self.mean.shape[0] // 3, 3)
-        x, y, z = (shape @ matrix[:, :, :3].mT + matrix[:, None, :, 3]).unbind(2)
+        x, y, z = decode(params, self.mean, self.basis).unbind(2)
         vertices = torch.stack([x - 1, self.size - y, z - 1], 2)
         landmarks = () if self.landmarks is None else (vertices[:, self.landmarks],)
         return whitened, params, *landmarks, vertices

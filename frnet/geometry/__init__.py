@@ -14,6 +14,7 @@ from frnet.geometry.pose import (
     decompose_pose,
     euler_from_rotation,
     matrix2angle_3ddfa,
+    place,
     pose_angles,
     rotation_from_euler,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "matrix2angle_3ddfa",
     "normalize",
     "params_from_pose_para",
+    "place",
     "pose_angles",
     "pose_para_from_params",
     "project_300wlp",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from frnet.geometry.pose import decompose_pose, euler_from_rotation, rotation_from_euler
+from frnet.geometry.pose import decompose_pose, euler_from_rotation, place, rotation_from_euler
 from frnet.geometry.roi import require_roi
 
 __all__ = ["Frame", "first_pixel", "params_from_pose_para", "pose_para_from_params", "project_300wlp"]
@@ -44,8 +44,8 @@ def project_300wlp(vertices: Any, pose_para: Any, image_height: int) -> np.ndarr
     if vertices.ndim < 2 or vertices.shape[-1] != 3:
         raise ValueError(f"project_300wlp: vertices must be [..., N, 3], got {list(vertices.shape)}")
     rotation, translation, scale = _pose(pose_para, "project_300wlp")
-    placed = scale[..., None, None] * vertices @ np.swapaxes(rotation, -1, -2) + translation[..., None, :]
-    x, y, z = np.moveaxis(placed, -1, 0)
+    pose = np.concatenate([scale[..., None, None] * rotation, translation[..., None]], -1)
+    x, y, z = np.moveaxis(place(vertices, pose), -1, 0)
     return np.stack([x - 1, image_height - y, z], -1)
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "decompose_pose",
     "euler_from_rotation",
     "matrix2angle_3ddfa",
+    "place",
     "pose_angles",
     "rotation_from_euler",
 ]
@@ -170,6 +171,23 @@ def decompose_pose(params: Any) -> Pose:
     first, second = first / norm_first, second / norm_second
     rotation = np.stack([first, second, np.cross(first, second)], -2)
     return Pose(((norm_first + norm_second) / 2)[..., 0], rotation, matrix[..., 3])
+
+
+def place(vertices: Any, pose: Any) -> Any:
+    """Vertices under ``[f R | t]``: ``f R v + t``.
+
+    Args:
+        vertices: array or tensor [..., N, 3].
+        pose: [..., 3, 4], of the same library.
+
+    Returns:
+        [..., N, 3].
+
+    Example:
+        >>> place(np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 0, 0, 5], [0, 2, 0, 6], [0, 0, 2, 7]])).tolist()
+        [[7.0, 10.0, 13.0]]
+    """
+    return vertices @ pose[..., :3].swapaxes(-1, -2) + pose[..., None, :, 3]
 
 
 def pose_angles(params: Any) -> np.ndarray:
