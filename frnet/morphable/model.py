@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from frnet.morphable import bfm, ict_facekit, storage, threeddfa
 from frnet.morphable.checks import as_float_tensor, as_index_tensor, described
+from frnet.morphable.formats import TENSORS, ModelFiles
 from frnet.morphable.layout import ParamLayout
+from frnet.morphable.vertices import first_positions, vertex_index
 from frnet.morphable.whitening import identify_whitening
 
 __all__ = ["MorphableModel"]
 
-_TENSORS = ("mean", "basis", "param_mean", "param_std", "landmarks", "triangles")
 
-
-class MorphableModel:
+class MorphableModel(ModelFiles):
     """A linear 3D face model, and the whitening of its parameters.
 
     A face is ``S = mean + basis_shape a_s + basis_expression a_e``, with vertices interleaved
@@ -221,7 +219,7 @@ class MorphableModel:
         if dtype is not None and not dtype.is_floating_point:
             raise ValueError(f"to: dtype must be a floating type, got {dtype}")
         changes: dict[str, Any] = {}
-        for name in _TENSORS:
+        for name in TENSORS:
             old = getattr(self, name)
             if old is not None:
                 new = old.to(device=device, dtype=dtype if old.is_floating_point() else None)
@@ -252,18 +250,15 @@ class MorphableModel:
             >>> model.subset([2, 0]).mean.tolist()
             [6.0, 7.0, 8.0, 0.0, 1.0, 2.0]
         """
-        index = self._vertex_index(vertices)
-        positions = torch.arange(index.numel(), device=self.device)
-        first = torch.full((self.num_vertices,), index.numel(), device=self.device)
-        first = first.scatter_reduce(0, index, positions, "amin")
-        first[first == index.numel()] = -1  # not kept
+        index = vertex_index(vertices, self.num_vertices, self.device)
+        position = first_positions(index, self.num_vertices)
         triangles = self.triangles
         if triangles is not None:
-            triangles = first[triangles]
+            triangles = position[triangles]
             triangles = triangles[(triangles >= 0).all(1)]
         landmarks = self.landmarks
         if landmarks is not None:
-            landmarks = first[landmarks]
+            landmarks = position[landmarks]
             landmarks = landmarks if bool((landmarks >= 0).all()) else None
         components = self.basis.shape[1]
         return self._replace(
@@ -272,28 +267,6 @@ class MorphableModel:
             landmarks=landmarks,
             triangles=triangles,
         )
-
-    def _vertex_index(self, vertices: Any) -> torch.Tensor:
-        count = self.num_vertices
-        if isinstance(vertices, slice):
-            index = torch.tensor(range(count)[vertices], dtype=torch.int64, device=self.device)
-        else:
-            index = torch.as_tensor(vertices, device=self.device)
-            if index.dtype == torch.bool:
-                if tuple(index.shape) != (count,):
-                    raise ValueError(f"subset: a mask must be [{count}], got {list(index.shape)}")
-                index = index.nonzero()[:, 0]
-        if index.ndim != 1 or index.numel() == 0 or index.is_floating_point():
-            raise ValueError(
-                f"subset: expected at least one vertex index, as [M] whole numbers, got {list(index.shape)} "
-                f"of {index.dtype}"
-            )
-        index = index.to(torch.int64)
-        if int(index.min()) < -count or int(index.max()) >= count:
-            raise ValueError(
-                f"subset: vertex indices go from 0 to {count - 1}, got {int(index.min())} to {int(index.max())}"
-            )
-        return torch.where(index < 0, index + count, index)
 
     def landmark_model(self) -> MorphableModel:
         """The model of the landmarks alone, in their order; it has no triangles.
@@ -390,109 +363,3 @@ class MorphableModel:
             dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
             return self.param_mean.to("cpu", dtype).numpy(), self.param_std.to("cpu", dtype).numpy()
         return self.param_mean, self.param_std
-
-    # -- files --------------------------------------------------------------------------------------------
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model as one safetensors file, complete or not at all.
-
-        Raises:
-            OSError: the folder cannot be written.
-        """
-        metadata = {"name": self.name, "num_shape": str(self.layout.num_shape)}
-        for name in ("shape_names", "expression_names"):
-            if getattr(self, name):
-                metadata[name] = "\n".join(getattr(self, name))
-        storage.write(path, {name: getattr(self, name) for name in _TENSORS}, metadata)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> MorphableModel:
-        """Reads what :meth:`save` wrote.
-
-        Raises:
-            ValueError: not such a file, or one that is damaged; names the file.
-            OSError: the file cannot be opened.
-        """
-        tensors, metadata = storage.read(path)
-        num_shape = int(metadata["num_shape"])
-        names = ("shape_names", "expression_names")
-        return cls(
-            tensors["mean"],
-            tensors["basis"][:, :num_shape],
-            tensors["basis"][:, num_shape:],
-            name=metadata.get("name", ""),
-            device=device,
-            dtype=dtype,
-            sources=dict.fromkeys((*_TENSORS, "basis_shape", "basis_expression"), str(path)),
-            **{name: metadata[name].split("\n") for name in names if name in metadata},
-            **{name: tensors.get(name) for name in _TENSORS[2:]},
-        )
-
-    # -- published formats; frnet.morphable.<reader> documents each -----------------------------------------
-
-    @classmethod
-    def from_3ddfa_landmarks(cls, folder: str | os.PathLike[str], whitening: Any = None) -> MorphableModel:
-        """The 68 landmarks of 3DDFA's model, from its text files; see :func:`.threeddfa.read_landmarks`.
-
-        Args:
-            folder: holds ``u_base.txt``, ``w_shp_base.txt``, ``w_exp_base.txt`` and the whitening as text.
-            whitening: ``"v1"``, ``"v2"``, the path of a pickle, a pair (mean, std), or None for the newest
-                the folder holds (``param_mean_v2.txt``, else ``param_mean.txt``).
-        """
-        return cls(**threeddfa.read_landmarks(folder, whitening))
-
-    @classmethod
-    def from_3ddfa_grid(
-        cls,
-        npz: str | os.PathLike[str],
-        landmarks: str | os.PathLike[str],
-        whitening: Any = None,
-        *,
-        expression: str = "file",
-    ) -> MorphableModel:
-        """68 landmarks, then a 64x64 grid over the face: 4164 vertices; see :func:`.threeddfa.read_grid`.
-
-        Args:
-            npz: arrays ``mean``, ``basis_shape``, ``basis_expression`` of the grid.
-            landmarks: folder as for :meth:`from_3ddfa_landmarks`.
-            whitening: as for :meth:`from_3ddfa_landmarks`.
-            expression: ``"file"``, or ``"landmarks"`` to interpolate the landmarks' expression basis over the
-                grid: the published file has none of its own.
-        """
-        return cls(**threeddfa.read_grid(npz, landmarks, whitening, expression=expression))
-
-    @classmethod
-    def from_3ddfa(cls, folder: str | os.PathLike[str], whitening: Any = None, triangles: Any = None) -> MorphableModel:
-        """3DDFA's 53,215-vertex model from its ``train.configs`` folder; see :func:`.threeddfa.read_v1`."""
-        return cls(**threeddfa.read_v1(folder, whitening, triangles))
-
-    @classmethod
-    def from_3ddfa_v2(
-        cls,
-        bfm_pkl: str | os.PathLike[str],
-        whitening: Any = None,
-        triangles: Any = None,
-        *,
-        num_shape: int = 40,
-        num_expression: int = 10,
-    ) -> MorphableModel:
-        """3DDFA_V2's 38,365-vertex model from ``bfm_noneck_v3.pkl``; see :func:`.threeddfa.read_v2`."""
-        return cls(**threeddfa.read_v2(bfm_pkl, whitening, triangles, num_shape, num_expression))
-
-    @classmethod
-    def from_bfm(
-        cls, path: str | os.PathLike[str], num_shape: int | None = 40, num_expression: int | None = 10
-    ) -> MorphableModel:
-        """The Basel Face Model from a MATLAB file; None keeps all components; see :func:`.bfm.read_bfm`."""
-        return cls(**bfm.read_bfm(path, num_shape, num_expression))
-
-    @classmethod
-    def from_ict_facekit(cls, folder_or_npz: str | os.PathLike[str]) -> MorphableModel:
-        """ICT Face Model Light, from ``FaceXModel`` or the npz; see :func:`.ict_facekit.read_ict_facekit`."""
-        return cls(**ict_facekit.read_ict_facekit(folder_or_npz))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from frnet.datasets import AugmentationConfig, FaceRanges
+from frnet.datasets import AugmentationConfig
+
+from .config_data import Data, ModelSection, MorphableSection, SyntheticData, ThreeDDFAListsData, ThreeHundredWLPData
+from .config_losses import FRNetLossSection, Loss, PDCLossSection, VDCLossSection, WingLossSection, WPDCLossSection
+from .config_optimisation import EMA, SGD, AdamW, Cosine, Milestones, Optimizer, Schedule
+from .config_values import Count, Positive, Section
 
 __all__ = [
     "EMA",
@@ -19,10 +22,13 @@ __all__ = [
     "FRNetLossSection",
     "HardwareSection",
     "LoggingSection",
+    "Loss",
     "Milestones",
     "ModelSection",
     "MorphableSection",
+    "Optimizer",
     "PDCLossSection",
+    "Schedule",
     "SyntheticData",
     "ThreeDDFAListsData",
     "ThreeHundredWLPData",
@@ -32,272 +38,8 @@ __all__ = [
     "WingLossSection",
 ]
 
-Location = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-"""A file or folder; relative ones start from the current directory, as on a command line."""
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-# ----------------------------------------------------------------------------------------- network and face model
-
-
-class ModelSection(_Section):
-    """The network.
-
-    Attributes:
-        name: one of :func:`frnet.models.list_models`.
-        settings: fields of its config, such as ``width``.
-        pretrained: a checkpoint whose weights it starts with; for VDC after WPDC, say.
-    """
-
-    name: str
-    settings: dict[str, Any] = {}
-    pretrained: Location | None = None
-
-
-class MorphableSection(_Section):
-    """The morphable model whose parameters the network learns.
-
-    Attributes:
-        path: as :func:`frnet.morphable.open_morphable` takes it; synthetic data can do without.
-        landmarks: the folder of the landmark basis, for a grid.
-        whitening: a file, ``labels`` for mean and standard deviation of the training labels, or null for the one that
-            comes with the model or with the data.
-    """
-
-    path: Location | None = None
-    landmarks: Location | None = None
-    whitening: Literal["labels"] | Location | None = None
-
-
-# --------------------------------------------------------------------------------------------------------- data
-
-
-class SyntheticData(_Section):
-    """:class:`frnet.datasets.SyntheticFaces`, drawn before training starts.
-
-    Attributes:
-        count: training faces.
-        validation_count: others, to validate with.
-        data_seed: of the training faces; the others have the next one.
-        ranges: what is drawn.
-        cache: the folder of the pictures; null: ``synthetic`` in the run's.
-    """
-
-    kind: Literal["synthetic"]
-    count: Count = 4096
-    validation_count: Count = 256
-    data_seed: int = 0
-    ranges: FaceRanges = FaceRanges()
-    cache: Location | None = None
-
-
-class ThreeHundredWLPData(_Section):
-    """:class:`frnet.datasets.ThreeHundredWLP`.
-
-    Attributes:
-        root: the folder of AFW, AFW_Flip, HELEN and so on.
-        subsets: folders in it; null: all that are there.
-        bfm: the model of the landmarks, with as many components as it has; null: the file of the network's morphable
-            model. Of a Basel Face Model (.mat) all 199 + 29 are taken, so that landmarks are exact.
-        validation_share: of the photographs, held out.
-        cache: the folder of the index; null: the user's.
-    """
-
-    kind: Literal["300w-lp"]
-    root: Location
-    subsets: list[str] | None = None
-    bfm: Location | None = None
-    validation_share: Share = 0.02
-    cache: Location | None = None
-
-
-class ThreeDDFAListsData(_Section):
-    """:class:`frnet.datasets.ThreeDDFALists`.
-
-    Attributes:
-        params: ``param_all_norm.pkl`` or an array of its kind.
-        file_list: the names, such as ``train_aug_120x120.list.train``.
-        images: the folder of crops.
-        whitening: of the labels, ``param_whitening.pkl``.
-        validation_params: of the held-out faces, ``param_all_norm_val.pkl``; null: a share of the training faces.
-        validation_file_list: their names.
-        validation_share: of the training faces, held out where there are no validation lists.
-        cache: the folder of the index; null: the user's.
-    """
-
-    kind: Literal["3ddfa-lists"]
-    params: Location
-    file_list: Location
-    images: Location
-    whitening: Location
-    validation_params: Location | None = None
-    validation_file_list: Location | None = None
-    validation_share: Share = 0.02
-    cache: Location | None = None
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> ThreeDDFAListsData:
-        if (self.validation_params is None) != (self.validation_file_list is None):
-            raise ValueError("validation_params and validation_file_list go together: give both or neither")
-        return self
-
-
-Data = Annotated[SyntheticData | ThreeHundredWLPData | ThreeDDFAListsData, Field(discriminator="kind")]
-
-
-# --------------------------------------------------------------------------------------------------------- losses
-
-
-class _VertexLossSection(_Section):
-    vertices: Literal["all", "landmarks"] = "all"
-    target_tz: bool = True
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-
-
-class FRNetLossSection(_VertexLossSection):
-    """:class:`frnet.nn.FRNetLoss`: WPDC and Wing. Attributes are its arguments; ``vertices`` are Wing's."""
-
-    kind: Literal["frnet"] = "frnet"
-    lambda_wpdc: NotNegative = 0.5
-    lambda_wing: NotNegative = 1.0
-    balance: Literal["gradient", "none"] | Positive = "gradient"
-    normalization: Literal["max", "sum"] = "max"
-    shape: Literal["target", "pred"] = "target"
-    resample: Annotated[int, Field(ge=0)] | None = None
-    width: Positive = 10.0
-    curvature: Positive = 2.0
-
-
-class WPDCLossSection(_Section):
-    """:class:`frnet.nn.WPDCLoss`. Attributes are its arguments."""
-
-    kind: Literal["wpdc"]
-    normalization: Literal["max", "sum"] = "max"
-    shape: Literal["target", "pred"] = "target"
-    resample: Annotated[int, Field(ge=0)] | None = None
-
-
-class WingLossSection(_VertexLossSection):
-    """:class:`frnet.nn.WingLoss`. Attributes are its arguments."""
-
-    kind: Literal["wing"]
-    width: Positive = 10.0
-    curvature: Positive = 2.0
-
-
-class VDCLossSection(_VertexLossSection):
-    """:class:`frnet.nn.VDCLoss`. Attributes are its arguments."""
-
-    kind: Literal["vdc"]
-
-
-class PDCLossSection(_Section):
-    """Parameter distance cost, the mean squared difference of whitened parameters (Zhu et al., CVPR 2016, eq. 5)."""
-
-    kind: Literal["pdc"]
-
-
-Loss = Annotated[
-    FRNetLossSection | WPDCLossSection | WingLossSection | VDCLossSection | PDCLossSection, Field(discriminator="kind")
-]
-
-
-# ------------------------------------------------------------------------------------------- optimiser and schedule
-
-
-class SGD(_Section):
-    """:class:`torch.optim.SGD`, by default as 3DDFA has it.
-
-    Attributes:
-        lr: the learning rate that the schedule's factors multiply.
-        weight_decay_of_vectors: whether what has one dimension (normalisations, biases) decays too.
-    """
-
-    kind: Literal["sgd"]
-    lr: Positive = 0.02
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = True
-    weight_decay: NotNegative = 5e-4
-    weight_decay_of_vectors: bool = True
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> SGD:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0")
-        return self
-
-
-class AdamW(_Section):
-    """:class:`torch.optim.AdamW`. Attributes as of :class:`SGD`."""
-
-    kind: Literal["adamw"]
-    lr: Positive = 1e-3
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    weight_decay: NotNegative = 0.05
-    weight_decay_of_vectors: bool = False
-
-
-class Milestones(_Section):
-    """3DDFA's rule: ``lr * factor^n``, with n = 1 in the warm-up, 0 behind it and one more behind each milestone.
-
-    Attributes:
-        milestones: the last epochs of each rate but the last one, counting from 1, rising.
-        factor: of one step.
-        warmup_epochs: at the front, at ``factor`` times the rate.
-    """
-
-    kind: Literal["milestones"]
-    milestones: list[Count] = [30, 40]
-    factor: Annotated[float, Field(gt=0, le=1)] = 0.2
-    warmup_epochs: Annotated[int, Field(ge=0)] = 5
-
-    @model_validator(mode="after")
-    def _rising(self) -> Milestones:
-        steps = [self.warmup_epochs, *self.milestones]
-        if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
-            raise ValueError(f"milestones must rise, and lie behind the {self.warmup_epochs} epochs of warm-up")
-        return self
-
-
-class Cosine(_Section):
-    """A straight line up, then half a cosine down, both step by step.
-
-    Attributes:
-        warmup_epochs: of the line; may be a fraction.
-        final_factor: of the learning rate, where it ends.
-    """
-
-    kind: Literal["cosine"]
-    warmup_epochs: NotNegative = 1.0
-    final_factor: Annotated[float, Field(ge=0, le=1)] = 0.01
-
-
-Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]
-Schedule = Annotated[Milestones | Cosine, Field(discriminator="kind")]
-
-
-class EMA(_Section):
-    """An exponential moving average of the weights, with which is validated and which is saved for use.
-
-    Attributes:
-        decay: of the average at a step; less at the beginning: at most (1 + n) / (10 + n) at step n.
-    """
-
-    decay: Share = 0.999
-
-
-# ------------------------------------------------------------------------------------------------------ the rest
-
-
-class HardwareSection(_Section):
+class HardwareSection(Section):
     """Where it runs. Under ``torchrun`` devices and nodes are what that started.
 
     Attributes:
@@ -318,7 +60,7 @@ class HardwareSection(_Section):
     deterministic: bool = True
 
 
-class CheckpointSection(_Section):
+class CheckpointSection(Section):
     """The state of the run, from which it goes on after whatever stopped it.
 
     Attributes:
@@ -328,7 +70,7 @@ class CheckpointSection(_Section):
     every_steps: Count | None = 500
 
 
-class LoggingSection(_Section):
+class LoggingSection(Section):
     """What TensorBoard is told.
 
     Attributes:
@@ -340,7 +82,7 @@ class LoggingSection(_Section):
     pictures: Annotated[int, Field(ge=0, le=64)] = 8
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """A training run.
 
     Attributes:
