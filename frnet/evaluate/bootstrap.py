@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from .bins import yaw_bin
 
 __all__ = ["BootstrapIntervals", "bootstrap_bins"]
 
-_DRAWS_AT_A_TIME = 1 << 22  # indices held in memory: 32 MB
+_DRAWS_AT_A_TIME = 1 << 22  # of one bin, held in memory: 32 MB of indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +44,12 @@ def bootstrap_bins(
     A bin keeps its size in every resample, as the published protocol fixes it. The interval says how far the
     figure would move with other images of the same kind; it says nothing of other annotations or crops. Of a bin
     with fewer than two images nothing can be said: its interval, and those of the means, are NaN.
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3; SciPy's ``stats.bootstrap``.
 
     Args:
         values: [n], one per image; NaN for an image that is to be left out.
         yaw: [n], degrees.
-        samples: resamples, at least 1.
+        samples: resamples, at least 2.
         level: probability that the interval is to hold, in (0, 1).
         seed: the same seed gives the same interval.
 
@@ -67,31 +68,40 @@ def bootstrap_bins(
         raise ValueError(
             f"bootstrap_bins: values and yaw must be [n] alike, got {list(values.shape)} and {list(yaw.shape)}"
         )
-    if samples < 1 or not 0 < level < 1:
-        raise ValueError(f"bootstrap_bins: samples must be at least 1 and level in (0, 1), got {samples} and {level}")
+    if samples < 2 or not 0 < level < 1:
+        raise ValueError(f"bootstrap_bins: samples must be at least 2 and level in (0, 1), got {samples} and {level}")
     used = np.isfinite(values)
     members = yaw_bin(yaw)[used]
-    rng = np.random.default_rng(seed)
-    means = np.stack([_resampled_means(values[used][members == k], samples, rng) for k in range(3)], -1)
-    shares = np.bincount(members, minlength=3) / max(len(members), 1)
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    return BootstrapIntervals(
-        level,
-        samples,
-        seed,
-        np.quantile(means, ends, axis=0).T,
-        tuple(np.quantile(means.mean(-1), ends).tolist()),
-        tuple(np.quantile(means @ shares, ends).tolist()),
-    )
+    bins = [values[used][members == k] for k in range(3)]
+    ends = _intervals(bins, samples, level, seed)
+    return BootstrapIntervals(level, samples, seed, ends[:3], tuple(ends[3].tolist()), tuple(ends[4].tolist()))
 
 
-def _resampled_means(values: NDArray[np.float64], samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    if len(values) < 2:
-        return np.full(samples, np.nan)
-    block = max(1, _DRAWS_AT_A_TIME // len(values))
-    return np.concatenate(
-        [
-            values[rng.integers(len(values), size=(min(block, samples - first), len(values)))].mean(-1)
-            for first in range(0, samples, block)
-        ]
-    )
+def _intervals(bins: Sequence[NDArray[np.float64]], samples: int, level: float, seed: int) -> NDArray[np.float64]:
+    """Lower and upper ends [5, 2]: of the three bins' means, of their mean, and of the mean over all images."""
+    from scipy.stats import bootstrap
+
+    ends = np.full((5, 2), np.nan)
+    counts = np.array([len(values) for values in bins])
+    filled = np.flatnonzero(counts > 1)
+    if not len(filled):
+        return ends
+
+    def means(*resamples: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        of_bins = np.stack([values.mean(axis) for values in resamples])
+        if len(filled) < 3:
+            return of_bins
+        return np.stack([*of_bins, of_bins.mean(0), np.tensordot(counts / counts.sum(), of_bins, 1)])
+
+    interval = bootstrap(
+        [bins[index] for index in filled],
+        means,
+        n_resamples=samples,
+        batch=max(1, _DRAWS_AT_A_TIME // counts.max()),
+        vectorized=True,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    ends[[*filled, 3, 4] if len(filled) == 3 else filled] = np.stack(interval, -1)
+    return ends

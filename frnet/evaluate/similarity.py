@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +27,8 @@ class Similarity(NamedTuple):
 def similarity_alignment(source: ArrayLike, target: ArrayLike) -> Similarity:
     """The similarity that brings ``source`` nearest to ``target`` in least squares, without a reflection.
 
-    With ``H = sum (s - mean s)(t - mean t)^T = U D V^T``: ``R = V diag(1, 1, det(V U^T)) U^T``, scale =
-    ``tr(D diag(1, 1, det)) / sum |s - mean s|^2``. Source: Umeyama, PAMI 1991, equations 40 to 42.
+    The rotation is that of least squares between the centred clouds (SciPy's ``Rotation.align_vectors``), and the scale
+    ``sum (t - mean t) . R (s - mean s) / sum |s - mean s|^2``. Source: Umeyama, PAMI 1991, equations 40 to 42.
 
     Args:
         source: [..., N, 3], at least three points, not all in one place.
@@ -46,11 +47,9 @@ def similarity_alignment(source: ArrayLike, target: ArrayLike) -> Similarity:
         (2.0, [5.0, 6.0, 7.0])
     """
     source, target, centred_source, centred_target = _centred(source, target, "similarity_alignment")
-    u, singular, vt = np.linalg.svd(np.swapaxes(centred_source, -1, -2) @ centred_target)
-    signs = np.ones(singular.shape)
-    signs[..., 2] = np.sign(np.linalg.det(u @ vt))
-    rotation = np.swapaxes(vt, -1, -2) * signs[..., None, :] @ np.swapaxes(u, -1, -2)
-    scale = (singular * signs).sum(-1) / np.square(centred_source).sum((-1, -2))
+    rotation = _per_cloud(_rotation, centred_source, centred_target)
+    turned = centred_source @ np.swapaxes(rotation, -1, -2)
+    scale = (turned * centred_target).sum((-1, -2)) / np.square(centred_source).sum((-1, -2))
     return _placed(scale, rotation, source, target)
 
 
@@ -71,9 +70,26 @@ def sadrnet_alignment(source: ArrayLike, target: ArrayLike) -> Similarity:
     """
     source, target, centred_source, centred_target = _centred(source, target, "sadrnet_alignment")
     spread = [np.linalg.norm(points - points[..., :1, :], axis=-1).sum(-1) for points in (source, target)]
-    u, _, vt = np.linalg.svd(np.swapaxes(centred_source, -1, -2) @ centred_target)
-    rotation = np.swapaxes(vt, -1, -2) @ np.swapaxes(u, -1, -2)
+    rotation = _per_cloud(_orthogonal, centred_source, centred_target)
     return _placed(spread[1] / spread[0], rotation, source, target)
+
+
+def _rotation(source: NDArray, target: NDArray) -> NDArray:
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.align_vectors(target, source)[0].as_matrix()
+
+
+def _orthogonal(source: NDArray, target: NDArray) -> NDArray:
+    from scipy.linalg import orthogonal_procrustes
+
+    return orthogonal_procrustes(source, target)[0].T
+
+
+def _per_cloud(matrix: Callable[[NDArray, NDArray], NDArray], source: NDArray, target: NDArray) -> NDArray:
+    """A matrix for each pair of clouds [..., N, 3], as [..., 3, 3]."""
+    pairs = zip(*(points.reshape(-1, *points.shape[-2:]) for points in (source, target)), strict=True)
+    return np.array([matrix(*pair) for pair in pairs]).reshape(*source.shape[:-2], 3, 3)
 
 
 def _placed(scale: NDArray, rotation: NDArray, source: NDArray, target: NDArray) -> Similarity:

@@ -48,24 +48,15 @@ def rotation_from_euler(yaw: Any, pitch: Any, roll: Any) -> np.ndarray:
         float64 [..., 3, 3].
 
     Example:
-        >>> rotation_from_euler(90.0, 0.0, 0.0).round(3)[0].tolist()
-        [0.0, 0.0, -1.0]
+        >>> (rotation_from_euler(90.0, 0.0, 0.0) @ [0, 0, 1]).round(3).tolist()  # the nose
+        [-1.0, 0.0, 0.0]
     """
-    yaw, pitch, roll = np.broadcast_arrays(*(np.deg2rad(np.asarray(a, np.float64)) for a in (yaw, pitch, roll)))
-    cy, sy, cp, sp, cr, sr = (
-        np.cos(yaw),
-        np.sin(yaw),
-        np.cos(pitch),
-        np.sin(pitch),
-        np.cos(roll),
-        np.sin(roll),
-    )
-    rows = [
-        [cy * cr, cy * sr, -sy],
-        [sp * sy * cr - cp * sr, sp * sy * sr + cp * cr, sp * cy],
-        [cp * sy * cr + sp * sr, cp * sy * sr - sp * cr, cp * cy],
-    ]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
+    from scipy.spatial.transform import Rotation
+
+    angles = np.stack(np.broadcast_arrays(*(np.asarray(angle, np.float64) for angle in (pitch, yaw, roll))), -1)
+    # SciPy's turns are counter-clockwise, these are clockwise.
+    matrices = Rotation.from_euler("XYZ", -angles.reshape(-1, 3), degrees=True).as_matrix()
+    return matrices.reshape(*angles.shape[:-1], 3, 3)
 
 
 def euler_from_rotation(rotation: Any) -> np.ndarray:
@@ -75,6 +66,9 @@ def euler_from_rotation(rotation: Any) -> np.ndarray:
     ``atan2(-R02, |(R00, R01)|)``, which is exact near 90 degrees too. At |yaw| = 90 degrees (cosine below
     1e-6) only pitch - roll (or, at -90, pitch + roll) is defined: roll is then 0 and pitch carries both, so
     the rotation is still reproduced.
+
+    SciPy's ``Rotation.as_euler`` would first move a matrix to the nearest rotation. Those that a network predicts are
+    not quite rotations, and its angles would differ from these, which the field's figures are of, by up to a degree.
 
     Args:
         rotation: [..., 3, 3], of determinant +1.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -72,13 +74,21 @@ def test_width_is_that_of_the_normal_distribution_for_many_images(rng):
     assert intervals.sample_mean[1] - intervals.sample_mean[0] == pytest.approx(expected, rel=0.05)
 
 
-def test_same_as_scipy(rng):
-    values, yaw = draw(rng)
-    ours = bootstrap_bins(values, yaw, samples=20000, level=0.9).bins[0]
-    theirs = scipy.stats.bootstrap(
-        (values[yaw == 10],), np.mean, n_resamples=20000, confidence_level=0.9, method="percentile", rng=1
-    ).confidence_interval
-    np.testing.assert_allclose(ours, theirs, rtol=0.01)
+def test_all_resamples_there_are():
+    """Of three images there are 27 equally likely resamples, of two bins of three 729: quantiles of all of them."""
+    bins = np.array([[1.0, 2.0, 6.0], [3.0, 10.0, 11.0], [0.0, 4.0, 20.0]])
+    every = [np.mean(list(itertools.product(values, repeat=3)), -1) for values in bins]
+    intervals = bootstrap_bins(bins.ravel(), np.repeat([10.0, 45.0, 75.0], 3), samples=40000, level=0.8)
+    for ends, means in zip(intervals.bins, every, strict=True):
+        share = [np.mean(means < ends[0] - 1e-9), np.mean(means < ends[1] - 1e-9)]
+        reached = [np.mean(means < ends[0] + 1e-9), np.mean(means < ends[1] + 1e-9)]
+        assert share[0] <= 0.105
+        assert reached[0] >= 0.095
+        assert share[1] <= 0.905
+        assert reached[1] >= 0.895
+    overall = np.add.outer(np.add.outer(every[0], every[1]), every[2]).ravel() / 3
+    np.testing.assert_allclose(intervals.mean, np.quantile(overall, [0.1, 0.9]), rtol=0.02)
+    assert intervals.mean == pytest.approx(intervals.sample_mean)  # as the bins are equally large
 
 
 def test_seeds(rng):
@@ -96,8 +106,8 @@ def test_one_image_says_nothing_of_its_bin():
 
 
 def test_arguments_out_of_range():
-    for arguments in ({"samples": 0}, {"level": 1.0}, {"level": 0.0}):
-        with pytest.raises(ValueError, match="samples must be at least 1 and level in"):
+    for arguments in ({"samples": 1}, {"level": 1.0}, {"level": 0.0}):
+        with pytest.raises(ValueError, match="samples must be at least 2 and level in"):
             bootstrap_bins([1.0], [0.0], **arguments)
     with pytest.raises(ValueError, match=r"got \[1\] and \[2\]"):
         bootstrap_bins([1.0], [0.0, 1.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import scipy.io
@@ -81,13 +82,16 @@ def test_residual_is_that_of_scipy(cloud, rng):
         assert np.square(residual).sum() / np.square(points - points.mean(0)).sum() == pytest.approx(disparity)
 
 
-def test_rotation_is_that_of_scipy_even_of_mirrored_clouds(cloud, rng):
+def test_similarity_is_that_of_opencv_even_of_mirrored_clouds(cloud, rng):
+    """cv2.estimateAffine3D: Umeyama's as well."""
     for points in (*cloud, cloud[0] * [1, 1, 0]):  # the last lies in a plane
         for mirror in ([1, 1, 1], [1, 1, -1]):
             target = similar(points * mirror, rng) + rng.normal(size=points.shape)
             fit = similarity_alignment(points, target)
-            best, _ = Rotation.align_vectors(target - target.mean(0), points - points.mean(0))
-            np.testing.assert_allclose(fit.rotation, best.as_matrix(), atol=1e-9)
+            theirs, scale = cv2.estimateAffine3D(points, target, force_rotation=True)
+            np.testing.assert_allclose(fit.rotation, theirs[:, :3], atol=1e-9)
+            np.testing.assert_allclose(fit.scale, scale)
+            np.testing.assert_allclose(fit.apply(points), scale * points @ theirs[:, :3].T + theirs[:, 3], atol=1e-6)
             assert np.linalg.det(fit.rotation) == pytest.approx(1)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.io
-from scipy.spatial.transform import Rotation
 
 from frnet.geometry import (
     decompose_pose,
@@ -17,13 +16,17 @@ from frnet.geometry import (
 
 
 def test_rotation_is_the_product_of_three(rng):
-    yaw, pitch, roll = rng.uniform(-180, 180, size=(3, 20))
-    got = rotation_from_euler(yaw, pitch, roll)
-    # SciPy's turns are counter-clockwise; those of 300W-LP are their transposes.
-    turns = [Rotation.from_euler(a, t[:, None], degrees=True) for a, t in (("x", pitch), ("y", yaw), ("z", roll))]
-    x, y, z = (turn.as_matrix().swapaxes(1, 2) for turn in turns)
-    np.testing.assert_allclose(got, x @ y @ z, atol=1e-12)
+    """By the matrices of face3d's ``angle2matrix_3ddfa``."""
+    angles = rng.uniform(-180, 180, size=(3, 20))
+    got = rotation_from_euler(*angles)
+    for (yaw, pitch, roll), rotation in zip(np.deg2rad(angles).T, got, strict=True):
+        x = [[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]]
+        y = [[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]]
+        z = [[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]]
+        np.testing.assert_allclose(rotation, np.array(x) @ y @ z, atol=1e-12)
     np.testing.assert_allclose(np.linalg.det(got), 1)
+    assert rotation_from_euler(np.zeros((0, 2)), 0, 0).shape == (0, 2, 3, 3)
+    assert rotation_from_euler(1.0, [2.0, 3.0], [[4.0], [5.0], [6.0]]).shape == (3, 2, 3, 3)
 
 
 def test_directions():
