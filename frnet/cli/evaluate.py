@@ -154,7 +154,7 @@ def _image_table(report: Report) -> Table:
     cells = [[name, f"{yaw:.1f}"] for name, yaw in zip(first.names, first.yaw, strict=True)]
     for result in results.values():
         table.add_column(f"roi: {result.protocol.roi}", footer=f"{result.sample_mean:.3f}", justify="right")
-        for row, value in zip(cells, result.nme, strict=True):
+        for row, value in zip(cells, result.nme_percent, strict=True):
             row.append(f"{value:.3f}" if value == value else "no face")
     if report.reference_difference is not None:
         difference = report.reference_difference

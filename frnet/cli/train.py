@@ -50,4 +50,4 @@ def train(
     if not result.finished:
         raise typer.Exit(130)
     if result.leads:
-        say(f"lowest NME {result.best_nme:.3f} %; weights: {result.folder.best}, {result.folder.last}")
+        say(f"lowest NME {result.best_nme_percent:.3f} %; weights: {result.folder.best}, {result.folder.last}")

@@ -9,9 +9,9 @@ from .configs_3ddfa import read_aflw2000_configs, read_aflw_configs
 from .contact_sheet import View, worst_images, write_contact_sheet
 from .crops import crop_files, predict_crops, read_list
 from .curves import area_under_curve, cumulative_error, write_curve_plots, write_curve_table
-from .dense import dense_nme, reconstruction_nme
+from .dense import dense_nme_percent, reconstruction_nme_percent
 from .mesh import DenseResult, DenseTruth, measure_dense, read_dense_truth
-from .nme import nme
+from .nme import nme_percent
 from .pose import PoseError, pose_mae
 from .predict import Predict, PredictedFace
 from .predictions import Predictions, read_predictions
@@ -49,14 +49,14 @@ __all__ = [
     "bootstrap_bins",
     "crop_files",
     "cumulative_error",
-    "dense_nme",
+    "dense_nme_percent",
     "evaluate_aflw2000",
     "landmark_difference",
     "landmarks_68_to_21",
     "list_aflw2000",
     "measure",
     "measure_dense",
-    "nme",
+    "nme_percent",
     "pose_mae",
     "predict_crops",
     "read_aflw2000",
@@ -65,7 +65,7 @@ __all__ = [
     "read_dense_truth",
     "read_list",
     "read_predictions",
-    "reconstruction_nme",
+    "reconstruction_nme_percent",
     "sadrnet_alignment",
     "similarity_alignment",
     "summarise_bins",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from frnet.datasets.aflw2000 import AFLW2000Sample
 from frnet.io.images import read_image
 
-from .nme import nme
+from .nme import nme_percent
 from .predict import Predict, PredictedFace
 from .predictions import Predictions
 from .protocol import COORDINATES
@@ -33,22 +33,22 @@ class Evaluation:
 
     Attributes:
         names: file names of the images, n of them.
-        nme: float64 [n], fractions; NaN where no face was found.
+        nme_percent: float64 [n]; NaN where no face was found.
         yaw: float64 [n], degrees.
         faces: the face that was compared, per image; None where none was found.
         crops: where the crops came from, in words.
     """
 
     names: list[str]
-    nme: NDArray[np.float64]
+    nme_percent: NDArray[np.float64]
     yaw: NDArray[np.float64]
     faces: list[PredictedFace | None]
     crops: str = ""
 
     @property
-    def mean(self) -> float:
-        """Mean NME over the images with a face, a fraction; NaN if there are none."""
-        found = self.nme[np.isfinite(self.nme)]
+    def mean_nme_percent(self) -> float:
+        """Mean over the images with a face; NaN if there are none."""
+        found = self.nme_percent[np.isfinite(self.nme_percent)]
         return float(found.mean()) if len(found) else float("nan")
 
     @property
@@ -145,7 +145,7 @@ def evaluate_aflw2000(
         for sample, found in zip(part, predict(images, rois=rois), strict=True):
             faces.append(min(found, key=partial(_distance, sample), default=None))
     errors = [
-        np.nan if face is None else float(nme(face.landmarks, sample.landmarks - [shift, shift, 0]))
+        np.nan if face is None else float(nme_percent(face.landmarks, sample.landmarks - [shift, shift, 0]))
         for face, sample in zip(faces, samples, strict=True)
     ]
     yaw = np.array([sample.yaw for sample in samples])

@@ -41,8 +41,8 @@ class View(NamedTuple):
 
 def worst_images(result: SparseResult, count: int) -> NDArray[np.int64]:
     """Indices of the images with the largest NME, the worst first; images without a face are not among them."""
-    order = np.argsort(-result.nme, kind="stable")  # NaN comes last
-    return order[: min(count, int(np.isfinite(result.nme).sum()))]
+    order = np.argsort(-result.nme_percent, kind="stable")  # NaN comes last
+    return order[: min(count, int(np.isfinite(result.nme_percent).sum()))]
 
 
 def write_contact_sheet(
@@ -82,7 +82,8 @@ def write_contact_sheet(
         top, left = _HEADER + place // columns * pitch_y, _GAP + place % columns * pitch_x
         sheet[top : top + tile, left : left + tile] = _draw_tile(result, index, view(index), tile)
         _text(sheet, result.names[index], left, top + tile + 15, tile)
-        _text(sheet, f"NME {result.nme[index]:.2f} %   yaw {result.yaw[index]:.1f}", left, top + tile + 32, tile)
+        caption = f"NME {result.nme_percent[index]:.2f} %   yaw {result.yaw[index]:.1f}"
+        _text(sheet, caption, left, top + tile + 32, tile)
     ok, data = cv2.imencode(".png", sheet)
     if not ok:
         raise OSError(f"OpenCV cannot encode {path}")

@@ -10,17 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from .similarity import sadrnet_alignment, similarity_alignment
 
-__all__ = ["dense_nme", "reconstruction_nme"]
+__all__ = ["dense_nme_percent", "reconstruction_nme_percent"]
 
 _ALIGNMENTS = {"umeyama": similarity_alignment, "sadrnet": sadrnet_alignment}
 
 
-def dense_nme(
+def dense_nme_percent(
     prediction: ArrayLike, truth: ArrayLike, dims: Literal[2, 3] = 3, subset: ArrayLike | None = None
 ) -> NDArray[np.float64]:
     """Mean distance of corresponding vertices in the image, over the size of the true face.
 
-    ``mean_i |v_i - t_i| / sqrt(w h)`` over x, y and z or over x and y alone; w and h are the sides of the box
+    ``100 mean_i |v_i - t_i| / sqrt(w h)`` over x, y and z or over x and y alone; w and h are the sides of the box
     around the true vertices. As depth has no origin in one picture, the mean z is subtracted from both sides.
     ``subset`` is taken first: the means of z and the box are those of the subset. Source: SADRNet and DSFNet,
     ``NME`` and ``NME2D`` of their loss, there on the 43,867 points of a mask in UV space.
@@ -33,7 +33,7 @@ def dense_nme(
             ``KptNME`` of the same sources.
 
     Returns:
-        float64 [...], a fraction (not percent).
+        float64 [...], percent.
 
     Raises:
         ValueError: another ``dims``, shapes that differ, indices that there are not, values that are not
@@ -41,18 +41,18 @@ def dense_nme(
 
     Example:
         >>> truth = np.array([[0.0, 0, 5], [10, 0, 5], [0, 10, 5], [10, 10, 9]])
-        >>> float(dense_nme(truth + [0.3, 0.4, 100], truth).round(9))
-        0.05
+        >>> float(dense_nme_percent(truth + [0.3, 0.4, 100], truth).round(9))
+        5.0
     """
     if dims not in (2, 3):
-        raise ValueError(f"dense_nme: dims must be 2 or 3, got {dims}")
-    prediction, truth, shape = _meshes(prediction, truth, dims, "dense_nme")
-    chosen = _subset(subset, truth.shape[1], "dense_nme")
-    errors = [_distance_in_image(p[chosen], t[chosen], dims) for p, t in _pairs(prediction, truth, "dense_nme")]
+        raise ValueError(f"dense_nme_percent: dims must be 2 or 3, got {dims}")
+    prediction, truth, shape = _meshes(prediction, truth, dims, "dense_nme_percent")
+    chosen = _subset(subset, truth.shape[1], "dense_nme_percent")
+    errors = [_distance_in_image(p[chosen], t[chosen], dims) for p, t in _pairs(prediction, truth, "dense_nme_percent")]
     return np.array(errors, np.float64).reshape(shape)
 
 
-def reconstruction_nme(
+def reconstruction_nme_percent(
     prediction: ArrayLike,
     truth: ArrayLike,
     outer_eyes: Sequence[int],
@@ -61,7 +61,7 @@ def reconstruction_nme(
 ) -> NDArray[np.float64]:
     """Mean distance of corresponding vertices after a similarity alignment, over the distance of the eyes.
 
-    ``mean_i |A(v_i) - t_i| / |t_36 - t_45|``: A is fitted on the compared vertices themselves, the denominator
+    ``100 mean_i |A(v_i) - t_i| / |t_36 - t_45|``: A is fitted on the compared vertices themselves, the denominator
     is the distance in 3D between the outer corners of the true eyes, landmarks 36 and 45 counting from 0.
 
     Args:
@@ -74,7 +74,7 @@ def reconstruction_nme(
             taken with (:func:`sadrnet_alignment`).
 
     Returns:
-        float64 [...], a fraction (not percent).
+        float64 [...], percent.
 
     Raises:
         ValueError: another ``alignment``, shapes that differ, indices that there are not, values that are not
@@ -83,32 +83,32 @@ def reconstruction_nme(
     Example:
         >>> truth = np.random.default_rng(0).normal(size=(10, 3))
         >>> turned = 7 * truth @ np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]]) + 5
-        >>> bool(reconstruction_nme(turned, truth, (0, 1)) < 1e-12)
+        >>> bool(reconstruction_nme_percent(turned, truth, (0, 1)) < 1e-10)
         True
     """
     if alignment not in _ALIGNMENTS:
-        raise ValueError(f"reconstruction_nme: alignment must be umeyama or sadrnet, got {alignment!r}")
-    prediction, truth, shape = _meshes(prediction, truth, 3, "reconstruction_nme")
-    left, right = _subset(outer_eyes, truth.shape[1], "reconstruction_nme", count=2, name="outer_eyes")
-    chosen = _subset(subset, truth.shape[1], "reconstruction_nme")
+        raise ValueError(f"reconstruction_nme_percent: alignment must be umeyama or sadrnet, got {alignment!r}")
+    prediction, truth, shape = _meshes(prediction, truth, 3, "reconstruction_nme_percent")
+    left, right = _subset(outer_eyes, truth.shape[1], "reconstruction_nme_percent", count=2, name="outer_eyes")
+    chosen = _subset(subset, truth.shape[1], "reconstruction_nme_percent")
     align, errors = _ALIGNMENTS[alignment], []
-    for p, t in _pairs(prediction, truth, "reconstruction_nme"):
+    for p, t in _pairs(prediction, truth, "reconstruction_nme_percent"):
         eyes = np.linalg.norm(t[left] - t[right])
         if eyes == 0:
-            raise ValueError("reconstruction_nme: the true outer eye corners lie in one place")
+            raise ValueError("reconstruction_nme_percent: the true outer eye corners lie in one place")
         aligned = align(p[chosen], t[chosen]).apply(p[chosen])
-        errors.append(np.linalg.norm(aligned - t[chosen], axis=-1).mean() / eyes)
+        errors.append(100 * np.linalg.norm(aligned - t[chosen], axis=-1).mean() / eyes)
     return np.array(errors, np.float64).reshape(shape)
 
 
 def _distance_in_image(prediction: NDArray, truth: NDArray, dims: int) -> float:
     area = np.ptp(truth[:, :2], axis=0).prod()
     if not area > 0:
-        raise ValueError("dense_nme: the true vertices span no area")
+        raise ValueError("dense_nme_percent: the true vertices span no area")
     difference = prediction[:, :dims] - truth[:, :dims]
     if dims == 3:
         difference[:, 2] -= difference[:, 2].mean()
-    return np.linalg.norm(difference, axis=-1).mean() / np.sqrt(area)
+    return 100 * np.linalg.norm(difference, axis=-1).mean() / np.sqrt(area)
 
 
 def _meshes(prediction: ArrayLike, truth: ArrayLike, dims: int, caller: str) -> tuple[NDArray, NDArray, tuple]:

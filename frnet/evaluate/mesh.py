@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .dense import dense_nme, reconstruction_nme
+from .dense import dense_nme_percent, reconstruction_nme_percent
 from .predictions import Predictions, match_images, pixel_origin, read_arrays, require_finite, text_list
 from .sparse import to_image
 from .truth import Truth
@@ -42,22 +42,22 @@ class DenseTruth:
 
 @dataclass(frozen=True, eq=False)
 class DenseResult:
-    """Dense errors of one method, **in percent**; n images.
+    """Dense errors of one method; n images.
 
     Attributes:
         method: its name.
         protocol: how the figures were taken.
-        nme2d: float64 [n], x and y.
-        nme3d: float64 [n], x, y and z, the mean z of both taken away.
-        reconstruction: float64 [n], after a similarity alignment; None where the eyes' vertices are unknown.
+        nme_2d_percent: float64 [n], x and y.
+        nme_3d_percent: float64 [n], x, y and z, the mean z of both taken away.
+        reconstruction_percent: float64 [n], after a similarity alignment; None where the eyes' vertices are unknown.
         names: of the images.
     """
 
     method: str
     protocol: str
-    nme2d: NDArray[np.float64]
-    nme3d: NDArray[np.float64]
-    reconstruction: NDArray[np.float64] | None
+    nme_2d_percent: NDArray[np.float64]
+    nme_3d_percent: NDArray[np.float64]
+    reconstruction_percent: NDArray[np.float64] | None
     names: list[str]
 
 
@@ -96,7 +96,7 @@ def measure_dense(predictions: Predictions, dense: DenseTruth, truth: Truth, roi
         roi: as for :func:`measure`.
 
     Raises:
-        ValueError: no vertices, images or vertices that do not match, or what :func:`dense_nme` refuses.
+        ValueError: no vertices, images or vertices that do not match, or what :func:`dense_nme_percent` refuses.
     """
     if predictions.vertices is None:
         raise ValueError(f"{predictions.source} holds no vertices to compare with {dense.source}")
@@ -115,10 +115,10 @@ def measure_dense(predictions: Predictions, dense: DenseTruth, truth: Truth, roi
     for index in np.flatnonzero(found):  # one face at a time, as all meshes in float64 are several gigabytes
         mesh = predictions.vertices[index] * way.scale[index] + way.offset[index]
         target = true[index] + truth_shift
-        errors[0, index] = dense_nme(mesh, target, 2, dense.subset)
-        errors[1, index] = dense_nme(mesh, target, 3, dense.subset)
+        errors[0, index] = dense_nme_percent(mesh, target, 2, dense.subset)
+        errors[1, index] = dense_nme_percent(mesh, target, 3, dense.subset)
         if dense.outer_eyes is not None:
-            errors[2, index] = reconstruction_nme(mesh, target, dense.outer_eyes, dense.subset)
+            errors[2, index] = reconstruction_nme_percent(mesh, target, dense.outer_eyes, dense.subset)
     count = true.shape[1] if dense.subset is None else len(dense.subset)
     protocol = (
         f"{truth.data}, {found.sum()} images, {count} of {true.shape[1]} vertices; NME = mean distance / sqrt(w h) of "
@@ -126,6 +126,6 @@ def measure_dense(predictions: Predictions, dense: DenseTruth, truth: Truth, roi
         "alignment (Umeyama, no reflection) / 3D distance of the outer eye corners; "
         f"roi {way.roi}; {way.coordinates}; means over images"
     )
-    reconstruction = None if dense.outer_eyes is None else 100 * errors[2]
+    reconstruction = None if dense.outer_eyes is None else errors[2]
     names = [truth.name(index) for index in range(len(truth))]
-    return DenseResult(predictions.method, protocol, 100 * errors[0], 100 * errors[1], reconstruction, names)
+    return DenseResult(predictions.method, protocol, errors[0], errors[1], reconstruction, names)

@@ -58,10 +58,10 @@ def write_report(folder: Path, report: Report, worst: int = 24) -> list[Path]:
     for name, text in files.items():
         write_whole(folder / name, text.encode())
     written = [folder / name for name in files]
-    errors = {result.method: result.nme for result in report.results}
+    errors = {result.method: result.nme_percent for result in report.results}
     write_curve_table(folder / "curve.csv", errors, _CURVE_LIMIT)
     first = report.results[0].protocol
-    title = f"{first.data}, {len(report.results[0].nme)} images, {first.points} points"
+    title = f"{first.data}, {len(report.results[0].nme_percent)} images, {first.points} points"
     written += [folder / "curve.csv", *write_curve_plots(folder / "curve", errors, title, _CURVE_LIMIT)]
     for index in report.views if worst else ():
         result = report.results[index]
@@ -75,12 +75,12 @@ def write_report(folder: Path, report: Report, worst: int = 24) -> list[Path]:
 
 def _per_image(report: Report) -> str:
     """Images in rows; one column per result."""
-    columns: dict[str, Any] = {f"nme_percent: {result.method}": result.nme for result in report.results}
+    columns: dict[str, Any] = {f"nme_percent: {result.method}": result.nme_percent for result in report.results}
     for result in report.dense:
-        columns[f"dense_nme_2d_percent: {result.method}"] = result.nme2d
-        columns[f"dense_nme_3d_percent: {result.method}"] = result.nme3d
-        if result.reconstruction is not None:
-            columns[f"reconstruction_nme_percent: {result.method}"] = result.reconstruction
+        columns[f"dense_nme_2d_percent: {result.method}"] = result.nme_2d_percent
+        columns[f"dense_nme_3d_percent: {result.method}"] = result.nme_3d_percent
+        if result.reconstruction_percent is not None:
+            columns[f"reconstruction_nme_percent: {result.method}"] = result.reconstruction_percent
     first, text = report.results[0], io.StringIO()
     yaws = {}
     for result in report.results:
@@ -120,7 +120,10 @@ def _sparse_record(result, interval) -> dict[str, Any]:
             "all_images_mean": summary.sample_mean,
             "all_images_std": summary.sample_std,
         },
-        "area_under_curve": {"limit_percent": _CURVE_LIMIT, "share": area_under_curve(result.nme, _CURVE_LIMIT)},
+        "area_under_curve": {
+            "limit_percent": _CURVE_LIMIT,
+            "share": area_under_curve(result.nme_percent, _CURVE_LIMIT),
+        },
         "bootstrap": None,
     }
     if interval is not None:
@@ -129,9 +132,11 @@ def _sparse_record(result, interval) -> dict[str, Any]:
             "level": interval.level,
             "samples": interval.samples,
             "seed": interval.seed,
-            "bins": dict(zip(YAW_BINS, interval.bins.tolist(), strict=True)),
-            "mean": list(interval.mean),
-            "all_images_mean": list(interval.sample_mean),
+            "nme_percent": {
+                "bins": dict(zip(YAW_BINS, interval.bins.tolist(), strict=True)),
+                "mean": list(interval.mean),
+                "all_images_mean": list(interval.sample_mean),
+            },
         }
     return record
 
@@ -143,9 +148,9 @@ def _pose_record(result) -> dict[str, Any]:
 
 
 def _dense_record(result) -> dict[str, Any]:
-    values = {"nme_2d": result.nme2d, "nme_3d": result.nme3d, "reconstruction": result.reconstruction}
+    values = {"2d": result.nme_2d_percent, "3d": result.nme_3d_percent, "reconstruction": result.reconstruction_percent}
     means = {name: None if v is None else float(v[v == v].mean()) for name, v in values.items()}
-    return {"method": result.method, "protocol": result.protocol, "percent": means}
+    return {"method": result.method, "protocol": result.protocol, "nme_percent": means}
 
 
 def _plain(value: Any) -> Any:

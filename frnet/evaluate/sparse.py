@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .bins import BinSummary, summarise_bins
 from .bootstrap import BootstrapIntervals, bootstrap_bins
 from .configs_3ddfa import read_aflw2000_configs, read_aflw_configs
-from .nme import nme
+from .nme import nme_percent
 from .predictions import CROP_SIZE, Predictions, require_finite
 from .protocol import COORDINATES, Protocol
 from .truth import Truth
@@ -33,12 +33,12 @@ _AFLW_21 = (
 
 @dataclass(frozen=True, eq=False)
 class SparseResult:
-    """NME of one method under one protocol, **in percent**; n images, K landmarks.
+    """NME of one method under one protocol; all figures in percent; n images, K landmarks.
 
     Attributes:
         method: its name.
         protocol: how the figures were taken.
-        nme: float64 [n], of each image; NaN where no face was found.
+        nme_percent: float64 [n], of each image; NaN where no face was found.
         yaw: float64 [n], degrees, as published.
         prediction: float64 [n, K, 2], pixels that count as the ground truth does.
         truth: float64 [n, K, 2], pixels that count from 1; NaN where a landmark is invisible.
@@ -47,7 +47,7 @@ class SparseResult:
 
     method: str
     protocol: Protocol
-    nme: NDArray[np.float64]
+    nme_percent: NDArray[np.float64]
     yaw: NDArray[np.float64]
     prediction: NDArray[np.float64]
     truth: NDArray[np.float64]
@@ -56,7 +56,7 @@ class SparseResult:
     @cached_property
     def summary(self) -> BinSummary:
         """All means."""
-        return summarise_bins(self.nme, self.yaw)
+        return summarise_bins(self.nme_percent, self.yaw)
 
     @property
     def bins(self) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ class SparseResult:
 
     def intervals(self, samples: int = 1000, level: float = 0.95, seed: int = 0) -> BootstrapIntervals:
         """Bootstrap confidence intervals of the means; see :func:`bootstrap_bins`."""
-        return bootstrap_bins(self.nme, self.yaw, samples, level, seed)
+        return bootstrap_bins(self.nme_percent, self.yaw, samples, level, seed)
 
 
 class ToImage(NamedTuple):
@@ -116,7 +116,7 @@ def aflw2000_sparse(
             although the crops are not; ``"exact"``: by the whole boxes.
 
     Returns:
-        ``bins`` [3], ``mean`` and ``std`` in percent, ``counts``, ``sample_mean``, ``nme`` per image and the
+        ``bins`` [3], ``mean`` and ``std`` in percent, ``counts``, ``sample_mean``, ``nme_percent`` per image and the
         ``protocol``.
 
     Raises:
@@ -196,7 +196,9 @@ def measure(
     if flat.any():
         raise ValueError(f"{truth.data}: the true landmarks of {names[flat.argmax()]} span no area")
     errors = np.full(len(truth), np.nan)
-    errors[which] = 100 * nme(xy[which], truth.points[which], visible=truth.visible[which], box=truth.landmarks[which])
+    errors[which] = nme_percent(
+        xy[which], truth.points[which], visible=truth.visible[which], box=truth.landmarks[which]
+    )
     summary = summarise_bins(errors, truth.yaw)
     protocol = Protocol(
         data=truth.data,

@@ -97,7 +97,7 @@ def dense_table(results: Sequence[DenseResult]) -> TextTable:
     marks = _Marks()
     rows = []
     for result in results:
-        values = (result.nme2d, result.nme3d, result.reconstruction)
+        values = (result.nme_2d_percent, result.nme_3d_percent, result.reconstruction_percent)
         figures = ["-" if value is None else _figure(_mean_found(value)) for value in values]
         rows.append((result.method, *figures, marks.of(result.protocol)))
     header = ("method", "dense 2D", "dense 3D", "reconstruction", "protocol")

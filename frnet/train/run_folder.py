@@ -20,7 +20,7 @@ from .config_files import ConfigError, dump_config
 
 __all__ = ["RunFolder", "RunState", "TrainingError"]
 
-_FORMAT = "frnet-training-1"
+_FORMAT = "frnet-training-2"
 # What may be another when a run goes on: it changes where and how it runs, not what comes out.
 _FREE = (
     "hardware.accelerator",
@@ -44,13 +44,13 @@ class RunState:
     Attributes:
         step: steps taken.
         tensors: state dicts of network, optimiser, average and gradient scaler.
-        best_nme: percent, of the weights in ``best.safetensors``.
+        best_nme_percent: of the weights in ``best.safetensors``.
         history: a row of figures for each validation.
     """
 
     step: int = 0
     tensors: dict[str, Any] = field(default_factory=dict)
-    best_nme: float = float("inf")
+    best_nme_percent: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -95,7 +95,7 @@ class RunFolder:
         differing = _differences(stored["config"], config.model_dump(mode="json"))
         if differing:
             raise ConfigError(f"{self.path} is a run of another configuration: " + "; ".join(differing))
-        return RunState(**{name: stored[name] for name in ("step", "tensors", "best_nme", "history")})
+        return RunState(**{name: stored[name] for name in ("step", "tensors", "best_nme_percent", "history")})
 
     def create(self, config: TrainConfig, environment: dict[str, Any]) -> None:
         """Make the folder, and write into it what the run depends on."""

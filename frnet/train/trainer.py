@@ -51,9 +51,9 @@ class TrainResult:
     leads: bool
 
     @property
-    def best_nme(self) -> float:
-        """The lowest validation error, percent."""
-        return min((row["nme"] for row in self.history), default=float("nan"))
+    def best_nme_percent(self) -> float:
+        """The lowest validation error."""
+        return min((row["nme_percent"] for row in self.history), default=float("nan"))
 
 
 class Trainer:
@@ -224,7 +224,7 @@ class Trainer:
         begin = time.perf_counter()
         validation = self.validator(self._for_use())
         errors = validation.figures()
-        if math.isnan(errors["nme"]):
+        if math.isnan(errors["nme_percent"]):
             raise TrainingError("not one face of the validation split can be read")
         row = {"epoch": epochs, "step": state.step, **errors, **self._means()}
         row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "images_per_second": speed["images_per_second"]}
@@ -232,7 +232,7 @@ class Trainer:
         if self.fabric.is_global_zero:
             self._report(row, validation, time.perf_counter() - begin)
             self._write(self.folder.metrics, lambda: self.folder.write_metrics(state.history))
-            self._export(errors["nme"])
+            self._export(errors["nme_percent"])
 
     def _means(self) -> dict[str, float]:
         """What the steps since the last validation gave, on average, in all processes; forgets them."""
@@ -249,7 +249,7 @@ class Trainer:
         bad += f", {validation.unread} validation faces unreadable" if validation.unread else ""
         parts = [f"{name.removeprefix('train_')} {row[name]:.4g}" for name in row if name.startswith("train_")]
         self.log.say(
-            f"epoch {row['epoch']}/{self.config.epochs}: {', '.join(parts)}; NME {row['nme']:.3f} %, "
+            f"epoch {row['epoch']}/{self.config.epochs}: {', '.join(parts)}; NME {row['nme_percent']:.3f} %, "
             f"learning rate {row['learning_rate']:.3g}, {row['images_per_second']:.0f} images/s, "
             f"validated in {seconds:.1f} s{bad}"
         )
@@ -263,14 +263,14 @@ class Trainer:
         """The network that is validated and saved."""
         return self.network.module if self.average is None else self.average.module
 
-    def _export(self, nme: float) -> None:
+    def _export(self, nme_percent: float) -> None:
         morphable = self.data.morphable
         whitening = load_whitening((morphable.param_mean, morphable.param_std))
         weights = Checkpoint(self._for_use(), whitening, licence=self.config.licence)
         self._write(self.folder.last, lambda: save_checkpoint(self.folder.last, weights, morphable))
-        if nme < self.state.best_nme:
+        if nme_percent < self.state.best_nme_percent:
             written = self._write(self.folder.best, lambda: save_checkpoint(self.folder.best, weights, morphable))
-            self.state.best_nme = nme if written else self.state.best_nme
+            self.state.best_nme_percent = nme_percent if written else self.state.best_nme_percent
 
     # -- state --------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from frnet import geometry, ops
 from frnet.datasets import FaceDataset, network_input
-from frnet.evaluate import nme, summarise_bins
+from frnet.evaluate import YAW_BINS, nme_percent, summarise_bins
 from frnet.morphable import MorphableModel
 
 from .run_folder import TrainingError
@@ -27,26 +27,26 @@ class Validation:
     """What a network does on the validation split.
 
     Attributes:
-        nme: float64 [n], percent, of each face: 68 landmarks in the plane, by the size of their box; NaN where the face
+        nme_percent: float64 [n], of each face: 68 landmarks in the plane, by the size of their box; NaN where the face
             could not be read.
         yaw: float64 [n], degrees, of the labels.
         landmarks: float64 [n, 68, 2], predicted, crop pixels.
     """
 
-    nme: np.ndarray
+    nme_percent: np.ndarray
     yaw: np.ndarray
     landmarks: np.ndarray
 
     @property
     def unread(self) -> int:
         """Faces that could not be read."""
-        return int(np.isnan(self.nme).sum())
+        return int(np.isnan(self.nme_percent).sum())
 
     def figures(self) -> dict[str, float]:
-        """Mean NME over the faces that could be read, and of the three bins of yaw, percent; NaN for an empty bin."""
-        summary = summarise_bins(self.nme, self.yaw)
-        names = ("nme_0_30", "nme_30_60", "nme_60_90")
-        return {"nme": summary.sample_mean, **dict(zip(names, summary.bins.tolist(), strict=True))}
+        """Mean NME over the faces that could be read, and of the three bins of yaw; NaN for an empty bin."""
+        summary = summarise_bins(self.nme_percent, self.yaw)
+        names = [f"nme_percent_{name.replace('-', '_')}" for name in YAW_BINS]
+        return {"nme_percent": summary.sample_mean, **dict(zip(names, summary.bins.tolist(), strict=True))}
 
 
 class Validator:
@@ -100,7 +100,7 @@ class Validator:
             vertices = ops.reconstruct_vertices(params, self._model).cpu().numpy()
             landmarks = self._positions(vertices)
             truth = batch.landmarks.double().numpy()
-            errors = np.where(batch.replaced.numpy(), np.nan, 100 * nme(landmarks, truth))
+            errors = np.where(batch.replaced.numpy(), np.nan, nme_percent(landmarks, truth))
             yaw = geometry.pose_angles(batch.params.double().numpy())[..., 0]
             values = np.concatenate([errors[:, None], yaw[:, None], landmarks.reshape(len(truth), -1)], 1)
             rows[list(itertools.islice(mine, len(values)))] = torch.from_numpy(values)

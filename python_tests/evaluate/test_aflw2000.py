@@ -55,13 +55,13 @@ def test_clamping_is_all_that_compat_changes(samples):
 def test_known_figures(shared, folder, samples, make_aligner):
     """shared/data/README.md: 3.415 % with the true crops, 3.68 % with YuNet's, 3.51 % with a second pass."""
     result = evaluate_aflw2000(make_aligner(), samples)
-    assert 100 * result.mean == pytest.approx(3.415, abs=0.005)
+    assert result.mean_nme_percent == pytest.approx(3.415, abs=0.005)
     assert landmark_difference(result, folder / "mb05_reference.npz").max() < 0.05
     yunet = next((shared / "yunet").glob("*.onnx"))
     one = evaluate_aflw2000(make_aligner(detector=yunet), samples, "detector")
     two = evaluate_aflw2000(make_aligner(detector=yunet, passes=2), samples, "detector", batch=3)
-    assert 100 * one.mean == pytest.approx(3.68, abs=0.05)
-    assert 100 * two.mean == pytest.approx(3.51, abs=0.05)
+    assert one.mean_nme_percent == pytest.approx(3.68, abs=0.05)
+    assert two.mean_nme_percent == pytest.approx(3.51, abs=0.05)
     assert not one.missed
     assert not two.missed
 
@@ -82,7 +82,7 @@ def test_any_callable_is_evaluated(samples):
 
     result = evaluate_aflw2000(predict, samples, "exact", batch=3)
     size = [np.sqrt(np.ptp(sample.landmarks[:, :2], axis=0).prod()) for sample in samples]
-    np.testing.assert_allclose(result.nme, 5 / np.array(size), rtol=1e-5)
+    np.testing.assert_allclose(result.nme_percent, 500 / np.array(size), rtol=1e-5)
     np.testing.assert_array_equal(asked, [sample.roi("exact", 450, 450)[None] for sample in samples])
     assert result.crops == "exact"
 
@@ -95,10 +95,10 @@ def test_missed_faces_are_counted_apart(samples, make_aligner):
 
     result = evaluate_aflw2000(make_aligner(detector=squeamish), samples, "detector")
     assert 0 < len(result.missed) < 8
-    found = np.isfinite(result.nme)
+    found = np.isfinite(result.nme_percent)
     assert found.sum() == 8 - len(result.missed)
-    assert result.mean == pytest.approx(result.nme[found].mean())
-    assert result.nme[found].max() < 0.3  # the face in the middle was compared, not the one in the corner
+    assert result.mean_nme_percent == pytest.approx(result.nme_percent[found].mean())
+    assert result.nme_percent[found].max() < 30  # the face in the middle was compared, not the one in the corner
 
 
 def test_missed_faces_in_tables(samples, make_aligner):
@@ -109,11 +109,11 @@ def test_missed_faces_in_tables(samples, make_aligner):
     evaluation = evaluate_aflw2000(make_aligner(detector=detector), samples, "detector")
     truth = truth_of_aflw2000(samples)
     result = measure(evaluation.predictions("ours"), truth)
-    np.testing.assert_allclose(result.nme / 100, evaluation.nme, rtol=1e-9)
-    assert np.isnan(result.nme).nonzero()[0].tolist() == [1, 4]
+    np.testing.assert_allclose(result.nme_percent, evaluation.nme_percent, rtol=1e-9)
+    assert np.isnan(result.nme_percent).nonzero()[0].tolist() == [1, 4]
     assert (result.protocol.images, result.protocol.missed) == (6, 2)
     assert "6 images (2 more without a face, left out)" in str(result.protocol)
-    assert result.sample_mean == pytest.approx(100 * evaluation.mean)
+    assert result.sample_mean == pytest.approx(evaluation.mean_nme_percent)
     pose = pose_mae(evaluation.predictions("ours").pose, truth.pose)
     assert pose.counted.tolist() == [True, False, True, True, False, True, True, True]
 
@@ -121,9 +121,9 @@ def test_missed_faces_in_tables(samples, make_aligner):
 def test_nobody_found(samples, make_aligner):
     nobody = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
     evaluation = evaluate_aflw2000(make_aligner(detector=lambda _: nobody), samples[:2], "detector")
-    assert np.isnan(evaluation.mean)
+    assert np.isnan(evaluation.mean_nme_percent)
     result = measure(evaluation.predictions("ours"), truth_of_aflw2000(samples[:2]))
-    assert np.isnan([*result.nme, *result.bins, result.mean]).all()
+    assert np.isnan([*result.nme_percent, *result.bins, result.mean]).all()
     assert result.protocol.images == 0
     with pytest.raises(ValueError, match="no face was found in any of the 2 images"):
         evaluation.predictions("ours", vertices=True)
@@ -132,9 +132,9 @@ def test_nobody_found(samples, make_aligner):
 def test_matched_coordinates(samples, make_aligner):
     """Our first pixel is 0, the ground truth's 1; 3.341 % where both it and the crops are moved by one."""
     matched = evaluate_aflw2000(make_aligner(), samples, coordinates="matched")
-    assert 100 * matched.mean == pytest.approx(3.341, abs=0.005)
+    assert matched.mean_nme_percent == pytest.approx(3.341, abs=0.005)
     result = measure(matched.predictions("ours"), truth_of_aflw2000(samples), coordinates="matched")
-    np.testing.assert_allclose(result.nme / 100, matched.nme, rtol=1e-6)
+    np.testing.assert_allclose(result.nme_percent, matched.nme_percent, rtol=1e-6)
     with pytest.raises(ValueError, match="coordinates must be one of as-stored, matched, got 'x'"):
         evaluate_aflw2000(make_aligner(), samples, coordinates="x")
 

@@ -97,7 +97,7 @@ def test_worst_first_and_only_faces(result):
     result, _ = result
     assert worst_images(result, 3).tolist() == [2, 7, 0]
     assert worst_images(result, 100).tolist() == [2, 7, 0, 6, 5, 3, 1]
-    np.testing.assert_allclose(result.nme[[2, 7, 0, 6, 5, 3, 1]], [6, 5, 4, 3, 2, 1, 0], atol=1e-6)
+    np.testing.assert_allclose(result.nme_percent[[2, 7, 0, 6, 5, 3, 1]], [6, 5, 4, 3, 2, 1, 0], atol=1e-6)
 
 
 BLACK = np.zeros((450, 450, 3), np.uint8)
@@ -150,6 +150,6 @@ def test_landmarks_lie_where_the_picture_has_them(tmp_path, result):
 
 def test_nothing_to_draw(result, tmp_path):
     result, _ = result
-    result.nme[:] = np.nan
+    result.nme_percent[:] = np.nan
     with pytest.raises(ValueError, match="no image has a face"):
         write_contact_sheet(tmp_path / "worst.png", result, lambda _: None)

@@ -12,7 +12,7 @@ from frnet.evaluate import (
     list_aflw2000,
     measure,
     measure_dense,
-    nme,
+    nme_percent,
     read_aflw2000_configs,
     read_dense_truth,
     read_predictions,
@@ -49,12 +49,12 @@ def test_what_3ddfa_v2_gives_is_3_415(save, truth, reference):
     path = save(landmarks=reference["landmarks68"].transpose(0, 2, 1), names=reference["names"], frame="image")
     predictions = read_predictions(path)
     result = measure(predictions, truth)
-    np.testing.assert_allclose(result.nme / 100, reference["nme"], rtol=1e-5)
+    np.testing.assert_allclose(result.nme_percent, 100 * reference["nme"], rtol=1e-5)
     assert result.sample_mean == pytest.approx(3.415, abs=5e-4)
     assert "predictions count from 0, ground truth from 1, compared as stored" in str(result.protocol)
     matched = measure(predictions, truth, coordinates="matched")
-    expected = nme(predictions.landmarks, truth.points - np.array([1, 1, 0]))
-    np.testing.assert_allclose(matched.nme / 100, expected, rtol=1e-9)
+    expected = nme_percent(predictions.landmarks, truth.points - np.array([1, 1, 0]))
+    np.testing.assert_allclose(matched.nme_percent, expected, rtol=1e-9)
     assert matched.sample_mean < 3.4
 
 
@@ -63,7 +63,7 @@ def test_order_of_names_does_not_matter(save, truth, reference):
     order = np.random.default_rng(0).permutation(8)
     straight = read_predictions(save(landmarks=landmarks, frame="image"))
     shuffled = read_predictions(save(landmarks=landmarks[order], names=reference["names"][order], frame="image"))
-    np.testing.assert_array_equal(measure(straight, truth).nme, measure(shuffled, truth).nme)
+    np.testing.assert_array_equal(measure(straight, truth).nme_percent, measure(shuffled, truth).nme_percent)
 
 
 def test_first_pixel_may_be_1(save, truth, reference):
@@ -72,7 +72,8 @@ def test_first_pixel_may_be_1(save, truth, reference):
     zero = read_predictions(save(landmarks=landmarks, frame="image", pixel_origin=0))
     matched = measure(zero, truth, coordinates="matched")
     for coordinates in ("as-stored", "matched"):
-        np.testing.assert_allclose(measure(one, truth, coordinates=coordinates).nme, matched.nme, rtol=1e-5)
+        same = measure(one, truth, coordinates=coordinates)
+        np.testing.assert_allclose(same.nme_percent, matched.nme_percent, rtol=1e-5)
 
 
 def test_params_become_landmarks_of_the_published_crops(save, shared, configs, sample_truth, reference, truth):
@@ -184,15 +185,15 @@ def test_dense_truth_from_a_file(tmp_path, truth, reference, meshes):
     pred = Predictions("o", reference["landmarks68"].transpose(0, 2, 1), "image", vertices=moved)
     result = measure_dense(pred, read_dense_truth(path), truth)
     box = np.sqrt(np.ptp(meshes[:, ::2, :2], axis=1).prod(-1))
-    np.testing.assert_allclose(result.nme3d, 500 / box)
-    np.testing.assert_allclose(result.nme2d, 500 / box)
-    np.testing.assert_allclose(result.reconstruction, 0, atol=1e-9)
+    np.testing.assert_allclose(result.nme_3d_percent, 500 / box)
+    np.testing.assert_allclose(result.nme_2d_percent, 500 / box)
+    np.testing.assert_allclose(result.reconstruction_percent, 0, atol=1e-9)
     assert "45 of 90 vertices" in result.protocol
     np.savez(path, vertices=meshes, pixel_origin=1)
     result = measure_dense(pred, read_dense_truth(path), truth)
     box = np.sqrt(np.ptp(meshes[..., :2], axis=1).prod(-1))
-    np.testing.assert_allclose(result.nme2d, 100 * np.hypot(4, 5) / box)  # predictions count from 0
-    assert result.reconstruction is None
+    np.testing.assert_allclose(result.nme_2d_percent, 100 * np.hypot(4, 5) / box)  # predictions count from 0
+    assert result.reconstruction_percent is None
 
 
 def test_dense_truth_that_does_not_fit(tmp_path, truth, reference, meshes):

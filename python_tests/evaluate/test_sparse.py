@@ -39,7 +39,8 @@ def test_what_3ddfa_prints(configs, golden, annotation, key):
 
 def test_each_image(configs, golden):
     result = aflw2000_sparse(golden["aflw2000_pred"], configs)
-    np.testing.assert_allclose(result.nme[:50] / 100, golden["aflw2000_nme_head"], rtol=2e-6)  # stored as float32
+    head = 100 * golden["aflw2000_nme_head"]  # stored as float32
+    np.testing.assert_allclose(result.nme_percent[:50], head, rtol=2e-6)
 
 
 def test_input_is_left_alone_and_its_type_does_not_matter(configs, golden):
@@ -48,17 +49,17 @@ def test_input_is_left_alone_and_its_type_does_not_matter(configs, golden):
     before = pred.copy()
     first, second = (aflw2000_sparse(pred, configs) for _ in range(2))
     np.testing.assert_array_equal(pred, before)
-    np.testing.assert_array_equal(first.nme, second.nme)
-    np.testing.assert_array_equal(first.nme, aflw2000_sparse(golden["aflw2000_pred"], configs).nme)
+    np.testing.assert_array_equal(first.nme_percent, second.nme_percent)
+    np.testing.assert_array_equal(first.nme_percent, aflw2000_sparse(golden["aflw2000_pred"], configs).nme_percent)
 
 
 def test_the_other_split_has_the_same_images_in_other_bins(configs, golden):
     old = aflw2000_sparse(golden["aflw2000_pred"], configs)
     new = aflw2000_sparse(golden["aflw2000_pred"], configs, split="new")
-    np.testing.assert_array_equal(old.nme, new.nme)
+    np.testing.assert_array_equal(old.nme_percent, new.nme_percent)
     assert new.counts.tolist() == [1306, 462, 232]
     assert new.mean != pytest.approx(old.mean, abs=1e-3)
-    assert new.sample_mean == old.sample_mean == pytest.approx(old.nme.mean())
+    assert new.sample_mean == old.sample_mean == pytest.approx(old.nme_percent.mean())
 
 
 def test_what_clamped_boxes_cost_a_perfect_predictor(configs):
@@ -67,14 +68,14 @@ def test_what_clamped_boxes_cost_a_perfect_predictor(configs):
     boxes = truth.boxes.of("exact")
     perfect = (truth.points - boxes[:, None, :2]) / ((boxes[:, 2:] - boxes[:, :2]) / 120)[:, None]
     exact = aflw2000_sparse(perfect.transpose(0, 2, 1), configs, roi="exact")
-    assert exact.nme.max() < 1e-10
+    assert exact.nme_percent.max() < 1e-10
     compat = aflw2000_sparse(perfect.transpose(0, 2, 1), configs)
     assert compat.sample_mean == pytest.approx(0.111, abs=5e-4)
     np.testing.assert_allclose(compat.bins, [0.090, 0.177, 0.119], atol=5e-4)
-    harmed = compat.nme > 1e-6
+    harmed = compat.nme_percent > 1e-6
     assert np.bincount(yaw_bin(compat.yaw[harmed])).tolist() == [35, 14, 6]
-    assert compat.nme[harmed].mean() == pytest.approx(4.03, abs=5e-3)
-    assert compat.nme.max() == pytest.approx(19.2, abs=0.05)
+    assert compat.nme_percent[harmed].mean() == pytest.approx(4.03, abs=5e-3)
+    assert compat.nme_percent.max() == pytest.approx(19.2, abs=0.05)
 
 
 def test_protocol_says_what_was_done(configs, golden):
@@ -138,7 +139,7 @@ def test_aflw_known_shift(aflw_folder):
     pred = (landmarks - boxes[:, None, :2]) / ((boxes[:, 2:] - boxes[:, :2]) / 120)[:, None]
     result = aflw_sparse(pred.transpose(0, 2, 1), folder)
     assert result.counts.tolist() == [11596, 5457, 4027]
-    np.testing.assert_allclose(result.nme, 500 / size, rtol=1e-9)
+    np.testing.assert_allclose(result.nme_percent, 500 / size, rtol=1e-9)
     expected = [(500 / size)[yaw_bin(truth.yaw) == k].mean() for k in range(3)]
     np.testing.assert_allclose(five(result), [*expected, np.mean(expected), np.std(expected)], rtol=1e-9)
     assert result.protocol.points == 21
@@ -154,9 +155,9 @@ def test_aflw_invisible_points_do_not_count(aflw_folder):
     landmarks[:, 8] = truth.points[:, 20] + [7.0, 0.0]
     pred = (landmarks - boxes[:, None, :2]) / ((boxes[:, 2:] - boxes[:, :2]) / 120)[:, None]
     result = aflw_sparse(pred.transpose(0, 2, 1), folder)
-    np.testing.assert_allclose(result.nme[~chin], 0, atol=1e-9)
+    np.testing.assert_allclose(result.nme_percent[~chin], 0, atol=1e-9)
     expected = 700 / (size * truth.visible.sum(1))
-    np.testing.assert_allclose(result.nme[chin], expected[chin], rtol=1e-6)
+    np.testing.assert_allclose(result.nme_percent[chin], expected[chin], rtol=1e-6)
 
 
 def test_aflw_without_its_landmarks(configs, aflw_folder):

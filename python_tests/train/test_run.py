@@ -16,7 +16,7 @@ from support.training import small_config, stored_tensors
 
 from frnet import geometry
 from frnet.datasets import SyntheticFaces
-from frnet.evaluate import nme
+from frnet.evaluate import nme_percent
 from frnet.models import load_checkpoint
 from frnet.morphable import procedural_face
 from frnet.nn import FRNetLoss, VDCLoss, WingLoss, WPDCLoss
@@ -46,7 +46,7 @@ def test_it_takes_every_step_and_says_how_it_went(finished):
     assert (result.steps, result.finished, len(result.history)) == (12, True, 3)
     assert "64 faces drawn to train with, 12 to validate with" in said
     assert f"epoch 3/3: loss {result.history[-1]['train_loss']:.4g}, wpdc" in said
-    assert f"NME {result.history[-1]['nme']:.3f} %" in said
+    assert f"NME {result.history[-1]['nme_percent']:.3f} %" in said
     np.testing.assert_allclose(
         [[row[name] for name in row] for row in rows_of(result.folder)],
         [[row[name] for name in row] for row in result.history],
@@ -82,15 +82,15 @@ def test_the_weights_are_of_use_to_the_rest_of_frnet(finished):
         truth = sample.landmarks.double().numpy()
         size = np.sqrt(np.prod(truth.max(0) - truth.min(0)))
         errors.append(100 * np.linalg.norm(points - truth, axis=1).mean() / size)
-    assert np.mean(errors) == pytest.approx(result.history[-1]["nme"], rel=1e-4)
+    assert np.mean(errors) == pytest.approx(result.history[-1]["nme_percent"], rel=1e-4)
 
 
 def test_best_and_last(finished):
     result = finished[0]
-    best = min(range(3), key=lambda n: result.history[n]["nme"])
+    best = min(range(3), key=lambda n: result.history[n]["nme_percent"])
     same = result.folder.best.read_bytes() == result.folder.last.read_bytes()
     assert same == (best == 2)
-    assert result.best_nme == result.history[best]["nme"]
+    assert result.best_nme_percent == result.history[best]["nme_percent"]
 
 
 def test_tensorboard_has_curves_pictures_and_the_configuration(finished):
@@ -99,10 +99,10 @@ def test_tensorboard_has_curves_pictures_and_the_configuration(finished):
     result = finished[0]
     events = EventAccumulator(str(result.folder.tensorboard)).Reload()
     curves = events.Tags()["scalars"]
-    assert {"train/loss", "train/wpdc", "train/wing", "train/learning_rate", "validation/nme"} <= set(curves)
+    assert {"train/loss", "train/wpdc", "train/wing", "train/learning_rate", "validation/nme_percent"} <= set(curves)
     assert [event.step for event in events.Scalars("train/wing")] == [2, 4, 6, 8, 10, 12]
-    assert [event.value for event in events.Scalars("validation/nme")] == pytest.approx(
-        [row["nme"] for row in result.history]
+    assert [event.value for event in events.Scalars("validation/nme_percent")] == pytest.approx(
+        [row["nme_percent"] for row in result.history]
     )
     pictures = events.Images("validation")
     assert [(picture.width, picture.height) for picture in pictures] == [(720, 240)] * 3
@@ -129,8 +129,8 @@ def test_it_learns(tmp_path):
     pose = model.param_mean[:12].reshape(3, 4)
     shape = (model.mean + model.basis @ model.param_mean[12:]).reshape(-1, 3) @ pose[:, :3].T + pose[:, 3]
     truth = np.stack([faces[index].landmarks for index in range(12)])
-    blind = 100 * nme(np.broadcast_to(geometry.label_positions(shape, size=48), truth.shape), truth).mean()
-    assert history[-1]["nme"] < 0.7 * blind
+    blind = nme_percent(np.broadcast_to(geometry.label_positions(shape, size=48), truth.shape), truth).mean()
+    assert history[-1]["nme_percent"] < 0.7 * blind
     assert history[-1]["train_loss"] < 0.8 * history[0]["train_loss"]
 
 

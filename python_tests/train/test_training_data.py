@@ -72,7 +72,7 @@ def test_300w_lp(wlp_config, spoken, folders, basis, shared):
     checkpoint = load_checkpoint(result.folder.last)
     np.testing.assert_allclose(checkpoint.whitening.mean, training.params().astype(np.float64).mean(0), rtol=1e-5)
     np.testing.assert_allclose(checkpoint.whitening.std, training.params().astype(np.float64).std(0), rtol=1e-5)
-    assert np.isfinite(result.best_nme)
+    assert np.isfinite(result.best_nme_percent)
     # What it wrote aligns faces without being told anything else.
     aligner = FaceAligner(result.folder.last, MorphableModel.from_3ddfa_landmarks(basis))
     image = read_image(folders / "300W_LP/AFW/image00050.jpg")
@@ -171,7 +171,7 @@ def test_3ddfas_lists_with_its_recipe(lists_config, spoken, shared):
     finetuned, _ = spoken(
         lists_config("loss={kind: vdc}", f"model.pretrained={result.folder.last}", "optimizer.lr=1e-9"), "second"
     )
-    assert finetuned.best_nme == pytest.approx(result.best_nme, rel=0.05)
+    assert finetuned.best_nme_percent == pytest.approx(result.best_nme_percent, rel=0.05)
 
 
 def test_lists_that_do_not_fit(lists_config, lists):
