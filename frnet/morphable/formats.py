@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from frnet.morphable import bfm, ict_facekit, storage, threeddfa
+from frnet.morphable import bfm, builtin, ict_facekit, storage, threeddfa
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -61,6 +61,25 @@ class ModelFiles:
             **{name: metadata[name].split("\n") for name in names if name in metadata},
             **{name: tensors.get(name) for name in TENSORS[2:]},
         )
+
+    @classmethod
+    def builtin(cls, landmarks: str = "300w-lp") -> Self:
+        """The face that the package brings, 40 shape and 10 named expression components; nothing has to be fetched.
+
+        A part of ICT-FaceKit (MIT licence; Li et al., CVPR 2020); see :func:`.builtin.read_builtin`.
+
+        Args:
+            landmarks: ``"300w-lp"`` or ``"multi-pie"``: whose 68 points they are.
+
+        Raises:
+            ValueError: landmarks of another name.
+
+        Example:
+            >>> from frnet.morphable import MorphableModel
+            >>> MorphableModel.builtin().expression_names[:3]
+            ('jaw open', 'smile', 'pucker')
+        """
+        return cls(**builtin.read_builtin(landmarks))
 
     @classmethod
     def from_3ddfa_landmarks(cls, folder: str | os.PathLike[str], whitening: Any = None) -> Self:

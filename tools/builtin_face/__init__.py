@@ -1,0 +1,1 @@
+"""What ``make_builtin_face.py`` is made of."""
