@@ -1,9 +1,10 @@
 """Where the field's 68 landmarks lie on ICT-FaceKit's surface.
 
 ICT-FaceKit brings 68 landmarks of its own, in the manner of Multi-PIE. Those of 300W-LP and AFLW2000-3D are vertices of
-another model: their jaw line lies at the edge of jaw and neck, their brows further in, the bridge of the nose lower.
-Places of the landmarks on that model's mean face are published (3DDFA, MIT). ICT's face is bent until it is that mean
-face, and the places are read off; what is taken over is where 36 points lie, nothing of the other model's statistics.
+another model: their jaw line lies at the edge of jaw and neck, their brows further in, the bridge of the nose lower,
+the inner lips outside the line where the lips meet. Places of the landmarks on that model's mean face are published
+(3DDFA, MIT). ICT's face is bent until it is that mean face, and the places are read off; what is taken over is where 68
+points lie, nothing of the other model's statistics.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from frnet.morphable import LANDMARK_MIRROR
 
 __all__ = ["landmark_targets"]
 
-_REPICKED = slice(0, 36)  # jaw, brows and nose; eyes and mouth are the same in both definitions
 _ANCHORS = np.array([36, 39, 42, 45, 30, 33, 48, 54, 51, 57, 62, 66])  # the same places by anatomy
 _ROUNDS = 25
 _RIDGE, _ANCHOR_WEIGHT = 8.0, 3.0
@@ -65,8 +65,8 @@ def landmark_targets(
         ours = np.concatenate([bent[nearest[near]], np.repeat(bent[anchors], 30, 0)])
         theirs = np.concatenate([surface[near], np.repeat(wanted[_ANCHORS], 30, 0)])
         scale, rotation, offset = _similarity(theirs, ours)
-    targets = points[own].copy()
-    for number in range(*_REPICKED.indices(68)):
+    targets = np.empty((68, 3))
+    for number in range(68):
         weights, distance = closest(scale * wanted[number] @ rotation.T + offset, bent[triangles])
         triangle = distance.argmin()
         targets[number] = weights[triangle] @ points[triangles[triangle]]
