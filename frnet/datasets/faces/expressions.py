@@ -19,7 +19,7 @@ _PRESETS: tuple[dict[str, float], ...] = (
     {"browDown": 1.0, "noseSneer": 0.5, "eyeSquint": 0.5, "mouthPress": 0.7, "mouthFrown": 0.4},  # anger
     {"browDown": 0.9, "noseSneer": 0.8, "mouthUpperUp": 0.7, "mouthLowerDown": 0.6, "jawOpen": 0.5},  # shouting
     {"noseSneer": 1.0, "mouthUpperUp": 0.7, "browDown": 0.5, "mouthFrown": 0.4, "cheekRaiser": 0.4},  # disgust
-    {"mouthFrown": 1.0, "browInnerUp": 0.8, "mouthShrugLower": 0.5, "eyeLookDown": 0.3},  # grief
+    {"mouthFrown": 1.0, "browInnerUp": 0.8, "mouthShrugLower": 0.5},  # grief
     {"mouthPucker": 1.0, "mouthFunnel": 0.3},
     {"mouthFunnel": 0.9, "jawOpen": 0.25},
     {"cheekPuff": 1.0, "mouthPress": 0.4, "mouthClose": 0.05},
@@ -69,7 +69,7 @@ def draw_expressions(
         observed: [n, blendshapes] weights measured on pictures; a third of the faces starts from one of them.
 
     Returns:
-        float32 [count, blendshapes], from 0 to 1.1; directions of looking are left at 0.
+        float32 [count, blendshapes], from 0 to 1.1.
     """
     index = {name: column for column, name in enumerate(names)}
     presets = np.stack([_columns(preset, index) for preset in _PRESETS])
@@ -93,6 +93,10 @@ def draw_expressions(
             weights[face, index["jawOpen"]] += rng.beta(1.1, 1.8)
     weights *= rng.uniform(0.85, 1.15, weights.shape)
     weights[:, [index[name] for name in names if name.startswith(_LOOKS)]] = 0
+    side, up = rng.normal(0, 0.35, (2, count)).clip(-1, 1)  # where the eyes look: both the same way; lids follow
+    for name, look in (("eyeLookOut_L", side), ("eyeLookIn_R", side), ("eyeLookIn_L", -side), ("eyeLookOut_R", -side),
+                       ("eyeLookUp_L", up), ("eyeLookUp_R", up), ("eyeLookDown_L", -up), ("eyeLookDown_R", -up)):  # fmt: skip
+        weights[:, index[name]] = look
     eyes = [index["eyeBlink_L"], index["eyeBlink_R"]]
     weights[:, eyes] += np.where(rng.random((count, 2)) < 0.06, rng.uniform(0.4, 1.0, (count, 2)), 0)
     weights[:, eyes] = np.where(rng.random((count, 1)) < 0.06, rng.uniform(0.8, 1.05, (count, 1)), weights[:, eyes])

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-__all__ = ["PoseRanges", "draw_rotations", "place_in_crop"]
+__all__ = ["PoseRanges", "draw_rotations", "place_in_crop", "rotations"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,18 @@ def draw_rotations(rng: np.random.Generator, count: int, ranges: PoseRanges = Po
     pitch = np.where(rng.random(count) < 0.65, rng.normal(0, 12, count), rng.uniform(-1, 1, count) * ranges.pitch)
     roll = np.where(rng.random(count) < 0.6, rng.normal(0, 10, count), rng.uniform(-1, 1, count) * ranges.roll)
     pitch, roll = pitch.clip(-ranges.pitch, ranges.pitch), roll.clip(-ranges.roll, ranges.roll)
+    return rotations(yaw, pitch, roll)
+
+
+def rotations(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
+    """Turned about the neck first; positive: to the viewer's right, down, and counter-clockwise in the picture.
+
+    Args:
+        yaw, pitch, roll: [n], degrees.
+
+    Returns:
+        float64 [n, 3, 3].
+    """
     return _about(roll, 2) @ _about(pitch, 0) @ _about(yaw, 1)
 
 

@@ -1,0 +1,188 @@
+"""Training faces by number: rendered heads and turned portraits, their labels exact."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from frnet.datasets.faces.backgrounds import Backgrounds
+from frnet.datasets.faces.degrade import degrade, draw_side, to_crop
+from frnet.datasets.faces.expressions import draw_expressions, draw_identities
+from frnet.datasets.faces.head import Head
+from frnet.datasets.faces.ingredients import Ingredients
+from frnet.datasets.faces.patches import cover_with_patches, uneven_light
+from frnet.datasets.faces.scene import Painter
+from frnet.datasets.faces.warps import Portraits
+
+__all__ = ["BLOCK", "Block", "FaceFactory", "fit_pose"]
+
+BLOCK = 16
+"""Faces that are made together, as one matrix product makes all their vertices."""
+
+_DRAWN = 192  # side of what is rendered, pixels; the crop is cut of it as of a photograph
+_FACES, _PORTRAITS = range(2)
+
+
+class Block(NamedTuple):
+    """Faces that were made together.
+
+    Attributes:
+        images: uint8 [n, size, size, 3], BGR, as :func:`frnet.geometry.crop` cuts them.
+        points: float32 [n, P, 3], where the label's vertices lie: label positions of the crop (x right, y down, see
+            :mod:`frnet.geometry`) and depth towards the viewer, crop pixels, from the landmarks' mean.
+        params: float32 [n, 62], parameters of the built-in face nearest to the head, for a crop of this size.
+    """
+
+    images: np.ndarray
+    points: np.ndarray
+    params: np.ndarray
+
+
+class FaceFactory:
+    """Makes faces in blocks; block n of a seed is the same whatever was made before it.
+
+    Args:
+        ict: ICT-FaceKit's model (``FaceXModel`` or the npz of it).
+        assets: folder that ``tools/make_face_assets.py`` wrote; None: colours and backgrounds are made up and there
+            are no portraits.
+        ingredients: what faces are made of.
+        size: side of the crops.
+
+    Attributes:
+        head: the mesh, with the vertices that labels hold in ``head.points``.
+
+    Raises:
+        OSError, ValueError: a folder that does not hold what it should.
+    """
+
+    def __init__(
+        self,
+        ict: str | os.PathLike[str],
+        assets: str | os.PathLike[str] | None = None,
+        ingredients: Ingredients = Ingredients(),
+        size: int = 120,
+    ) -> None:
+        self.head, self.ingredients, self.size = Head(ict), ingredients, size
+        held = {} if assets is None else _assets(Path(assets), self.head)
+        photographs = held.get("backgrounds") if ingredients.photo_backgrounds else None
+        self._observed = held.get("observed")
+        self._backgrounds = Backgrounds(photographs, _DRAWN)
+        self._painter = Painter(self.head, held.get("colours"), ingredients, _DRAWN)
+        self._portraits = None
+        if held and ingredients.portraits > 0:
+            parts = (held[name] for name in ("patches", "depths", "poses", "coefficients"))
+            self._portraits = Portraits(*parts, _DRAWN)
+
+    def block(self, seed: int, index: int) -> Block:
+        """The faces of one block.
+
+        Args:
+            seed: of the data; a validation set needs another one.
+            index: of the block.
+        """
+        rng = np.random.default_rng((seed, index))
+        portraits = self._portraits is not None and rng.random() < self.ingredients.portraits
+        made = self._turned_portraits(rng) if portraits else self._rendered(rng)
+        pictures, marks, alphas, scale = made
+        sides = draw_side(rng, len(pictures), self.ingredients.degradation)
+        images = np.stack([self._photographed(rng, *each) for each in zip(pictures, sides, strict=True)])
+        factor = self.size / _DRAWN
+        points = marks * factor
+        # A crop's pixels and its label positions part by a share of a pixel that depends on how large the face was.
+        points[:, :, :2] += 0.5 * factor - 0.5 * self.size / sides[:, None, None]
+        points[:, :, 2] -= points[:, :68, 2].mean(1, keepdims=True)
+        pose = fit_pose(self._model_points(alphas), points, self.size)
+        params = np.concatenate([pose, alphas], 1)
+        return Block(images, points.astype(np.float32), params.astype(np.float32))
+
+    def _rendered(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        head = self.head
+        coefficients = np.concatenate(
+            [
+                draw_identities(rng, BLOCK, head.identities),
+                draw_expressions(rng, BLOCK, head.names, self._observed),
+            ],
+            1,
+        )
+        pictures, shown, marks, scale = self._painter.draw(rng, coefficients)
+        self._fill(rng, pictures, shown)
+        return pictures, marks, head.alphas(coefficients), scale
+
+    def _turned_portraits(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        portraits = self._portraits
+        chosen = rng.integers(len(portraits.coefficients), size=BLOCK)
+        coefficients = portraits.coefficients[chosen]
+        pictures, shown, marks, stretch, scale = portraits.draw(
+            rng, self.head.vertices(coefficients), chosen, self.ingredients.poses, self.head.points
+        )
+        del stretch
+        for picture in pictures:
+            uneven_light(rng, picture)
+        self._fill(rng, pictures, shown)
+        return pictures, marks, self.head.alphas(coefficients), scale
+
+    def _fill(self, rng: np.random.Generator, pictures: np.ndarray, shown: np.ndarray) -> None:
+        for picture, seen in zip(pictures, shown, strict=True):
+            np.copyto(picture, self._backgrounds.draw(rng), where=~seen[:, :, None])
+            if self.ingredients.patches and rng.random() < 0.2:
+                cover_with_patches(rng, picture, self._backgrounds)
+
+    def _photographed(self, rng: np.random.Generator, picture: np.ndarray, side: float) -> np.ndarray:
+        import cv2
+
+        if side < len(picture):
+            picture = cv2.resize(picture, (int(side), int(side)), interpolation=cv2.INTER_AREA)
+        if self.ingredients.degradation:
+            picture = degrade(rng, picture)
+        else:
+            picture = picture.clip(0, 255).round().astype(np.uint8)
+        return to_crop(picture, self.size)
+
+    def _model_points(self, alphas: np.ndarray) -> np.ndarray:
+        face, points = self.head.face, self.head.points
+        rows = (3 * points[:, None] + np.arange(3)).reshape(-1)
+        mean, basis = face.mean.numpy()[rows], face.basis.numpy()[rows]
+        return (mean + alphas @ basis.T).reshape(len(alphas), -1, 3)
+
+
+def fit_pose(model: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
+    """The 3x4 matrix of the parameters, row by row, that brings model points nearest to label positions.
+
+    Args:
+        model: [n, P, 3], y up.
+        points: [n, P, 3], label positions, y down, and depth.
+        size: side of the crop.
+
+    Returns:
+        float64 [n, 12], a scaled rotation and a translation in the crop frame (counts from 1, y up).
+    """
+    target = np.stack([points[..., 0] + 1, size - points[..., 1], points[..., 2] + 1], -1).astype(np.float64)
+    source_mean, target_mean = model.mean(1, keepdims=True), target.mean(1, keepdims=True)
+    source, placed = model - source_mean, target - target_mean
+    left, values, right = np.linalg.svd(placed.transpose(0, 2, 1) @ source)
+    signs = np.ones((len(model), 3))
+    signs[:, 2] = np.sign(np.linalg.det(left @ right))
+    rotation = (left * signs[:, None]) @ right
+    scale = (values * signs).sum(1) / (source**2).sum((1, 2))
+    matrix = scale[:, None, None] * rotation
+    offset = target_mean[:, 0] - np.einsum("nij,nj->ni", matrix, source_mean[:, 0])
+    return np.concatenate([matrix, offset[:, :, None]], 2).reshape(len(model), 12)
+
+
+def _assets(folder: Path, head: Head) -> dict[str, np.ndarray]:
+    names = ("colours", "backgrounds", "patches", "depths", "poses", "coefficients", "observed")
+    missing = [name for name in names if not (folder / f"{name}.npy").is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {', '.join(f'{name}.npy' for name in missing)}; tools/make_face_assets.py writes them"
+        )
+    held = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
+    if held["colours"].shape[1] != len(head.neutral):
+        raise ValueError(
+            f"{folder} holds colours of {held['colours'].shape[1]} vertices and the head has {len(head.neutral)}; make "
+            "it anew with tools/make_face_assets.py"
+        )
+    return held

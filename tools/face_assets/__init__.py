@@ -1,0 +1,1 @@
+"""What ``make_face_assets.py`` is made of."""

@@ -1,0 +1,124 @@
+"""Makes what training faces are painted with, from computer-made portraits (openpeople, MIT licence).
+
+    pip install openpeople==0.1.2
+    python tools/make_face_assets.py --ict FaceXModel --points face_points.npz --output DIR [--pictures DIR ...]
+
+``--points`` holds 478 points of MediaPipe's face mesh for the faces found in openpeople's pictures (``files``,
+``boxes`` and ``points``); ``--pictures`` are folders of photographs without faces, for backgrounds. Nothing of the
+result is shipped: DIR is a cache for ``frnet.datasets.SyntheticFaces``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
+
+from face_assets.colours import sample_colours  # noqa: E402
+from face_assets.fit import FACE_MESH_68, fit_head  # noqa: E402
+from face_assets.portraits import cut_portrait, depth_grid  # noqa: E402
+from frnet.datasets.faces.head import Head  # noqa: E402
+
+_ERROR, _YAW = 0.03, 28.0  # a fit is used up to this error, and on pictures that show the face from the front
+_SIDE = 160  # of backgrounds, pixels
+_SCALES = (200, 350, 500, 800)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ict", type=Path, required=True)
+    parser.add_argument("--points", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--openpeople", type=Path, help="folder of the package; default: the installed one")
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[])
+    arguments = parser.parse_args()
+    people = arguments.openpeople or Path(importlib.util.find_spec("openpeople").origin).parent
+    people = people / "data" / "curated"
+    head = Head(arguments.ict)
+    with np.load(arguments.points) as stored:
+        files, boxes, points = (stored[name] for name in ("files", "boxes", "points"))
+    colours, patches, depths, poses, coefficients, observed, names = [], [], [], [], [], [], []
+    held, picture = "", None
+    for name, box, marks in zip(files.tolist(), boxes, points[:, FACE_MESH_68, :2].astype(np.float64), strict=True):
+        fit = fit_head(head, marks)
+        if fit.error > _ERROR or abs(fit.yaw) > _YAW or fit.scale < 7 or _is_a_knee(name, box):
+            continue
+        if name != held:
+            person, file = name.split("/")
+            held, picture = name, cv2.imread(str(people / person / "assets" / file))
+        if fit.scale > 9:
+            colours.append(sample_colours(head, picture, marks, fit))
+        patch, centre = cut_portrait(picture, fit)
+        vertices = head.vertices(fit.coefficients[None])[0]
+        patches.append(patch)
+        depths.append(depth_grid(head, vertices, fit.rotation, centre).astype(np.float16))
+        poses.append(np.concatenate([fit.rotation.reshape(-1), centre]))
+        coefficients.append(fit.coefficients)
+        observed.append(fit.coefficients[head.identities :])
+        names.append(name)
+    rng = np.random.default_rng(0)
+    backgrounds = [*_openpeople_backgrounds(people, files, boxes, rng), *_pictures(arguments.pictures, rng)]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        "colours": np.array(colours),
+        "patches": np.array(patches),
+        "depths": np.array(depths),
+        "poses": np.array(poses, np.float32),
+        "coefficients": np.array(coefficients, np.float32),
+        "observed": np.array(observed, np.float32).clip(0, 1),
+        "backgrounds": np.array(backgrounds),
+        "names": np.array(names),
+    }
+    for name, array in arrays.items():
+        np.save(arguments.output / f"{name}.npy", array)
+        print(name, array.shape, array.dtype)
+
+
+def _is_a_knee(name: str, box: np.ndarray) -> bool:
+    """MediaPipe takes knees for faces: of whole bodies, what lies low."""
+    return "posture" in name and box[1] > 600
+
+
+def _openpeople_backgrounds(
+    people: Path, files: np.ndarray, boxes: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
+    crops = []
+    for path in sorted(people.glob("*/assets/*.jpg")):
+        picture = cv2.imread(str(path))
+        faces = boxes[files == f"{path.parent.parent.name}/{path.name}"]
+        crops += _crops(picture, 40 if "amateur" in path.name else 8, rng, faces)
+    return crops
+
+
+def _pictures(folders: list[Path], rng: np.random.Generator) -> list[np.ndarray]:
+    crops = []
+    for path in sorted(path for folder in folders for path in folder.rglob("*")):
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"):
+            picture = cv2.imread(str(path))
+            if picture is not None and min(picture.shape[:2]) >= _SIDE:
+                crops += _crops(picture, 30, rng, np.zeros((0, 5)))
+    return crops
+
+
+def _crops(picture: np.ndarray, count: int, rng: np.random.Generator, faces: np.ndarray) -> list[np.ndarray]:
+    """Squares of all sizes; those that hold most of a face are left out."""
+    crops = []
+    for _ in range(count):
+        side = min(int(rng.choice(_SCALES)), *picture.shape[:2])
+        top, left = (int(rng.integers(extent - side + 1)) for extent in picture.shape[:2])
+        middle = faces[:, :2] + faces[:, 2:4] / 2 - [left, top] if len(faces) else np.zeros((0, 2))
+        if not ((middle > 0) & (middle < side)).all(1).any():
+            square = picture[top : top + side, left : left + side]
+            crops.append(cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))
+    return crops
+
+
+if __name__ == "__main__":
+    main()
