@@ -14,7 +14,8 @@ from frnet.datasets.faces.head import Head
 __all__ = ["sample_colours"]
 
 _PIXELS_PER_CENTIMETRE = 6.0  # a portrait is brought down to this, or colours would alias
-_FACING, _CELL, _BEHIND = 0.25, 0.35, 1.2  # what counts as seen: cosine; cells and depth of a coarse z-buffer, cm
+_FACING, _CELL, _BEHIND = 0.4, 0.35, 1.2  # what counts as seen: cosine; cells and depth of a coarse z-buffer, cm
+_PULL = 0.01  # of unknown vertices to the mean colour of the skin
 
 
 def sample_colours(head: Head, picture: np.ndarray, points: np.ndarray, fit: Fit) -> np.ndarray:
@@ -34,7 +35,7 @@ def sample_colours(head: Head, picture: np.ndarray, points: np.ndarray, fit: Fit
     colours = cv2.remap(small, places[:, 0], places[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     colours = colours.reshape(-1, 3).astype(np.float64)
     x, y = head.neutral[:, 0], head.neutral[:, 1]
-    seen = _seen(head, vertices @ fit.rotation.T) & (((np.abs(x) < 7) & (y > -8.8)) | (y > 7))
+    seen = _seen(head, vertices @ fit.rotation.T) & (((np.abs(x) < 6.3) & (y > -6.8)) | (y > 7))
     twin = seen[head.mirror] & ~seen
     colours[twin] = colours[head.mirror[twin]]
     return _filled(head, colours, seen | twin).clip(0, 255).round().astype(np.uint8)
@@ -62,17 +63,18 @@ def _seen(head: Head, turned: np.ndarray) -> np.ndarray:
 
 
 def _filled(head: Head, colours: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Harmonic over the mesh where nothing is known; parts without any known vertex get the mean."""
+    """Harmonic over the mesh where nothing is known, and nearer the mean of the skin the farther that is."""
     corners = head.triangles
     edges = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
     count = len(colours)
     links = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count)).tocsr()
     links = ((links + links.T) > 0).astype(float)
-    laplacian = (sparse.diags(np.asarray(links.sum(1)).ravel() + 1e-6) - links).tocsr()
+    laplacian = (sparse.diags(np.asarray(links.sum(1)).ravel() + _PULL) - links).tocsr()
     unknown = np.flatnonzero(~known)
-    mean = colours[known].mean(0)
+    x, y, z = head.neutral.T
+    mean = np.median(colours[known & (np.abs(x) < 4.5) & (y > -4) & (y < 5) & (z > 5)], 0)  # of skin, hardly any hair
     solve = factorized(laplacian[unknown][:, unknown].tocsc())
-    right = -(laplacian[unknown][:, np.flatnonzero(known)] @ colours[known]) + 1e-6 * mean
+    right = -(laplacian[unknown][:, np.flatnonzero(known)] @ colours[known]) + _PULL * mean
     filled = colours.copy()
     filled[unknown] = np.stack([solve(right[:, channel]) for channel in range(3)], 1)
     return filled

@@ -9,27 +9,29 @@ from frnet import geometry
 
 __all__ = ["degrade", "draw_side", "to_crop"]
 
-_SIDES = 36.0, 380.0  # of a face's crop in its picture, pixels
+_SIDES = np.log([36.0, 90.0, 400.0])  # of a face's crop in its picture, pixels; a quarter are below the second
 
 
 def draw_side(rng: np.random.Generator, count: int, degradation: bool) -> np.ndarray:
     """Sides of the roi in pictures as they come, float64 [count], whole numbers."""
     if not degradation:
         return np.full(count, 240.0)
-    return np.rint(np.exp(rng.uniform(*np.log(_SIDES), count)))
+    small = rng.random(count) < 0.25
+    side = np.where(small, rng.uniform(*_SIDES[:2], count), rng.uniform(*_SIDES[1:], count))
+    return np.rint(np.exp(side))
 
 
 def degrade(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """float32 [S, S, 3], 0 to 255, to uint8."""
     side = len(picture)
     if rng.random() < 0.3:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.6) * max(1.0, side / 120))
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.5) * side / 120)
     if rng.random() < 0.1:
-        picture = cv2.filter2D(picture, -1, _motion(rng, max(3, side // 40), max(4, side // 15)))
+        picture = cv2.filter2D(picture, -1, _motion(rng, 3, max(4, side // 16)))
     if rng.random() < 0.5:
         channels = 3 if rng.random() < 0.5 else 1
         noise = rng.standard_normal((side, side, channels), np.float32)
-        picture = picture + noise * np.float32(rng.uniform(1, 10))
+        picture = picture + noise * np.float32(min(rng.exponential(4), 14))
     table = np.arange(256, dtype=np.float32)
     if rng.random() < 0.6:
         table = 255 * (table / 255) ** np.exp(rng.normal(0, 0.25))

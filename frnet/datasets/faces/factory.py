@@ -22,7 +22,7 @@ __all__ = ["BLOCK", "Block", "FaceFactory", "fit_pose"]
 BLOCK = 16
 """Faces that are made together, as one matrix product makes all their vertices."""
 
-_DRAWN = 192  # side of what is rendered, pixels; the crop is cut of it as of a photograph
+_DRAWN = 160  # side of what is rendered, pixels; the crop is cut of it as of a photograph
 _FACES, _PORTRAITS = range(2)
 
 

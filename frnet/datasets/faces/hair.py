@@ -128,8 +128,8 @@ class Hair:
             lift += alpha * rng.uniform(0.2, 1.2) * ((z - 4) / 5).clip(0, 1)
         if covered_ears:
             lift += 1.2 * self._ear * alpha
-        strands = rng.uniform(25, 70)
-        strand = strands * (self._round if not curly else self._field(rng, 0.7)) + 2 * self._field(rng, 2.0)
+        strands = rng.uniform(8, 22)
+        strand = strands * (self._round if not curly else 0.2 * self._field(rng, 0.7)) + 0.8 * self._field(rng, 2.0)
         albedo = colour * np.exp(0.25 * self._field(rng, 2.0) + 0.12 * self._field(rng, 0.5))[:, None]
         places = skin + self._out * lift[:, None].astype(np.float32)
         contrast = rng.uniform(0.25, 0.8)
@@ -154,7 +154,7 @@ class Hair:
         deep = rng.uniform(0.9, 1.15)
         places = np.stack([radius * np.sin(angle), y, middle + deep * radius * np.cos(angle)], -1)
         shade = np.exp(rng.normal(0, 0.12, (_ROWS, _COLUMNS)) - 0.3 * v)[:, :, None]
-        return sheet(places, colour * shade), (u * rng.uniform(40, 120) + 0.8 * np.sin(5 * v)).reshape(-1)
+        return sheet(places, colour * shade), (u * rng.uniform(25, 60) + 0.8 * np.sin(5 * v)).reshape(-1)
 
     def _full_beard(self, rng: np.random.Generator, skin: np.ndarray, colour: np.ndarray) -> Cover:
         x, y, z = self._at.T
@@ -163,7 +163,7 @@ class Hair:
         lift = rng.uniform(0.4, 2.5) * alpha * (0.4 + (-(y + 2) / 5).clip(0, 1)) * (1 + 0.3 * self._field(rng, 1.2))
         drop = np.stack([0 * lift, -0.6 * lift, 0.4 * lift], 1)
         places = skin + self._out * lift[:, None] + drop
-        strand = rng.uniform(20, 40) * self._round + 2 * self._field(rng, 1.2)
+        strand = rng.uniform(10, 20) * self._round + 1.2 * self._field(rng, 1.2)
         albedo = colour * np.exp(0.2 * self._field(rng, 1.2))[:, None]
         return _cover(places, alpha, albedo, strand, 0.6, rng.uniform(0.3, 0.8))
 

@@ -69,7 +69,7 @@ class Light:
 def draw_lights(rng: np.random.Generator, count: int, shadows: bool) -> Light:
     """Lights of all kinds, most of them from above and from the front."""
     tint = np.exp(rng.normal(0, 0.09, (count, 3)))
-    level = rng.uniform(0.25, 0.9, count)
+    level = rng.uniform(0.3, 0.95, count)
     form = np.zeros((count, 4, 4))
     form[:, 3, 3] = level
     form[:, 3, :3] = rng.normal(0, 0.12, (count, 3)) * level[:, None]
@@ -82,9 +82,9 @@ def draw_lights(rng: np.random.Generator, count: int, shadows: bool) -> Light:
     behind = rng.random(count) < 0.08  # against the light
     direction[behind, 2] *= -0.6
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    lamp = rng.uniform(0, 1.2, (count, 1)) * np.exp(rng.normal(0, 0.1, (count, 3)))
+    lamp = 1.2 * rng.random((count, 1)) ** 1.5 * np.exp(rng.normal(0, 0.1, (count, 3)))
     shadow = rng.uniform(0.2, 0.95, count) * (rng.random(count) < 0.7) * shadows
-    shine = rng.uniform(0, 0.14, count) * (rng.random(count) < 0.75)
+    shine = 0.14 * rng.random(count) ** 2 * (rng.random(count) < 0.75)
     values = (form, tint, direction, lamp, shadow, shine, rng.uniform(5, 40, count))
     return Light(*(value.astype(np.float32) for value in values))
 

@@ -44,8 +44,7 @@ class Painter:
         self._shine = self._shine.astype(np.float32)
         self._front = np.flatnonzero((head.parts == 0) & (head.neutral[:, 2] > 6))[::7]
         rng = np.random.default_rng(5)
-        strands = rng.standard_normal(_STRANDS)
-        self._strands = (strands + np.roll(strands, 1)).astype(np.float32) / np.sqrt(2).astype(np.float32)
+        self._strands = rng.standard_normal(_STRANDS).astype(np.float32)
 
     def draw(
         self, rng: np.random.Generator, coefficients: np.ndarray
@@ -67,7 +66,7 @@ class Painter:
         to_camera = rotation.transpose(0, 2, 1).astype(np.float32)
         turned = vertices @ to_camera
         normals = head.normals(turned)
-        rough = rng.uniform(0, 0.25, count).astype(np.float32)
+        rough = rng.uniform(0, 0.14, count).astype(np.float32)
         for axis in range(3):
             normals[:, :, axis] += rough[:, None] * self._fields.draw(rng, rng.choice([0.4, 0.7, 1.2]), count)
         light = draw_lights(rng, count, self._wanted.shadows)
@@ -90,12 +89,19 @@ class Painter:
             meshes = [(pixels[n], head.triangles, colours[n])]
             meshes += [(place(at), both_sides(piece.triangles), shade) for piece, (at, shade) in zip(pieces, lit, strict=True)]
             picture, depth = raster.draw(*_joined(meshes), self._size)
-            self._draw_covers(picture, depth, worn[n], to_camera[n], normals[n], light, n, place)
+            self._draw_covers(picture, depth, worn[n], rotation[n], diffuse[n], light, n, place)
             for pane in panes:
                 _draw_pane(picture, depth, place(pane.vertices @ to_camera[n]), pane)
             shown[n] = np.isfinite(depth)
             pictures[n] = _exposed(rng, picture, shown[n])
         return pictures, shown, _pixels(marks, scale, offset), scale
+
+    def _strands_at(self, places: np.ndarray) -> np.ndarray:
+        """Brightness across strands: noise, linear between whole numbers."""
+        whole = np.floor(places)
+        share = places - whole
+        first = whole.astype(np.int32) % _STRANDS
+        return self._strands[first] * (1 - share) + self._strands[(first + 1) % _STRANDS] * share
 
     def _pieces(
         self, rng: np.random.Generator, vertices: np.ndarray, turned: np.ndarray, rotation: np.ndarray,
@@ -113,7 +119,7 @@ class Painter:
         return pieces, panes
 
     def _draw_covers(
-        self, picture: np.ndarray, depth: np.ndarray, worn: Covers, to_camera: np.ndarray, normals: np.ndarray,
+        self, picture: np.ndarray, depth: np.ndarray, worn: Covers, rotation: np.ndarray, diffuse: np.ndarray,
         light: Light, n: int, place: object,
     ) -> None:  # fmt: skip
         """Hair and cloth over the head; the edges along strands, pixel by pixel."""
@@ -123,13 +129,12 @@ class Painter:
             seen = cover.alpha > 0.5 - cover.fray
             triangles = self._hair.triangles[seen[self._hair.triangles].any(1)]
             if len(triangles):
-                diffuse, _ = light.on(slice(n, n + 1), normals[None, where], normals[None, where])
-                shade = cover.albedo * diffuse[0]
+                shade = cover.albedo * diffuse[where]
                 extra = np.stack([cover.alpha, cover.strand, np.full_like(cover.alpha, cover.fray),
                                   np.full_like(cover.alpha, cover.contrast)], 1)  # fmt: skip
-                meshes.append((place(cover.vertices @ to_camera), triangles, np.concatenate([shade, extra], 1)))
+                meshes.append((place(cover.vertices @ rotation.T), triangles, np.concatenate([shade, extra], 1)))
         for piece, strand, contrast in worn.hanging:
-            at, shade = _lit(piece, to_camera.T, light, n)
+            at, shade = _lit(piece, rotation, light, n)
             fade = np.linspace(1.6, 0.35, 14).repeat(len(at) // 14)
             extra = np.stack([fade, strand, np.full(len(at), 0.9), np.full(len(at), contrast)], 1)
             meshes.append((place(at), both_sides(piece.triangles), np.concatenate([shade, extra], 1)))
@@ -138,7 +143,7 @@ class Painter:
         layer, layer_depth = raster.draw(*_joined(meshes), self._size)
         nearer = np.flatnonzero((layer_depth > depth).reshape(-1))
         values = layer.reshape(-1, 7)[nearer]
-        strand = self._strands[(8 * values[:, 4]).astype(np.int32) % _STRANDS]
+        strand = 0.75 * self._strands_at(values[:, 4]) + 0.65 * self._strands_at(3.7 * values[:, 4])
         cover = ((values[:, 3] + 0.4 * values[:, 5] * strand - 0.5) * 4 + 0.5).clip(0, 1)[:, None]
         colour = values[:, :3] * np.exp(0.6 * values[:, 6] * strand)[:, None]
         flat = picture.reshape(-1, 3)

@@ -77,16 +77,16 @@ class Skin:
         if wanted.beard:
             drawn = rng.random(count) < np.where(painted, 0.45, 0.15)
             mask = np.stack([self._beards[kind] for kind in rng.integers(len(self._beards), size=count)])
-            mask *= (0.75 + 0.35 * fields.draw(rng, 0.7, count)).clip(0, 1)
+            mask *= (0.85 + 0.2 * fields.draw(rng, 0.4, count) + 0.15 * fields.draw(rng, 2.0, count)).clip(0, 1)
             _cover(albedo, mask * np.where(drawn, rng.uniform(0.15, 0.95, count), 0).astype(np.float32)[:, None], hair)
         if wanted.make_up:
             self._make_up(rng, albedo)
         if wanted.wrinkles:
             strength = rng.uniform(0, 0.5, (count, len(self._folds))) * (rng.random((count, 1)) < 0.4)
             albedo *= np.exp(-(strength.astype(np.float32) @ self._folds))[:, :, None]
-        fine = rng.uniform(0, 0.15, (count, 1)).astype(np.float32) * fields.draw(rng, rng.uniform(0.4, 1.5, count), count)
-        fine += rng.uniform(0, 0.15, (count, 1)).astype(np.float32) * fields.draw(rng, 5.0, count)
-        grain = np.where(rng.random(count) < 0.7, rng.uniform(0, 0.16, count), 0).astype(np.float32)
+        fine = rng.uniform(0, 0.09, (count, 1)).astype(np.float32) * fields.draw(rng, rng.uniform(0.4, 1.5, count), count)
+        fine += rng.uniform(0, 0.12, (count, 1)).astype(np.float32) * fields.draw(rng, 5.0, count)
+        grain = np.where(rng.random(count) < 0.6, rng.uniform(0, 0.08, count), 0).astype(np.float32)
         albedo *= np.exp(fine + grain[:, None] * fields.noise(rng, count))[:, :, None]
         self._inside(rng, albedo)
         return albedo
