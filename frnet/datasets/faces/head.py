@@ -15,7 +15,7 @@ from frnet.morphable.ict_facekit import read_ict_facekit
 __all__ = ["Head"]
 
 _MIXTURES = Path(__file__).parent / "data" / "head.npz"
-_DENSE = 264  # points of a label beside the landmarks
+_DENSE = 264  # points of a label beside the landmarks, or one more
 _OF_LANDMARKS = 20  # weight of a landmark against another vertex when parameters are fitted
 
 
@@ -92,15 +92,18 @@ class Head:
         return (solve @ self.modes[:, flat].T).T, solve @ offset
 
     def _spread_points(self) -> np.ndarray:
-        """Vertices all over the front of the face, each as far from the others as can be."""
-        skin = np.flatnonzero((builtin_parts().parts == 0) & (self.neutral[: self.face_vertices, 2] > 0.5))
-        places = self.neutral[skin]
+        """Vertices all over the front of the face, in pairs, each as far from the others as can be."""
+        front = (builtin_parts().parts == 0) & (self.neutral[: self.face_vertices, 2] > 0.5)
+        half = np.flatnonzero(front & (self.neutral[: self.face_vertices, 0] > -1e-3))
+        places, twins = self.neutral[half], self.mirror[half]
         chosen = [int(places[:, 2].argmax())]
-        distance = np.full(len(skin), np.inf)
-        for _ in range(_DENSE - 1):
-            distance = np.minimum(distance, ((places - places[chosen[-1]]) ** 2).sum(1))
+        distance = np.full(len(half), np.inf)
+        while sum(1 if half[one] == twins[one] else 2 for one in chosen) < _DENSE:
+            for place in (places[chosen[-1]], self.neutral[twins[chosen[-1]]]):
+                distance = np.minimum(distance, ((places - place) ** 2).sum(1))
             chosen.append(int(distance.argmax()))
-        return skin[chosen]
+        pairs = np.stack([half[chosen], twins[chosen]], 1)
+        return np.concatenate([pairs[:, 0], pairs[pairs[:, 0] != pairs[:, 1], 1]])
 
     def normals(self, vertices: np.ndarray) -> np.ndarray:
         """Unit normals [n, V, 3] of heads [n, V, 3]."""
