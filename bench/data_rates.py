@@ -34,7 +34,7 @@ from frnet.datasets import (
     AugmentationConfig,
     EpochSampler,
     FaceDataset,
-    SyntheticFaces,
+    ProceduralFaces,
     ThreeDDFALists,
     ThreeHundredWLP,
     network_input,
@@ -79,7 +79,7 @@ def make_sets(shared: Path, root: Path) -> dict[str, FaceDataset | AFLW2000]:
     raw = ThreeHundredWLP(make_300w_lp(shared, root), model, cache=root)
     pair = (model.param_mean.numpy(), model.param_std.numpy())
     packed = ThreeDDFALists(*make_lists(raw, root, pair), pair, cache=root)
-    drawn, kept = SyntheticFaces(256), SyntheticFaces(256, cache=root)
+    drawn, kept = ProceduralFaces(256), ProceduralFaces(256, cache=root)
     some = AugmentationConfig()
     return {
         "300W-LP, 450x450 JPEG": raw,

@@ -30,7 +30,7 @@ from plain_losses import PlainWpdcWing
 from plain_network import PlainMobileFRNet
 from torch.utils.data import DataLoader
 
-from frnet.datasets import AugmentationConfig, EpochSampler, Sample, SyntheticFaces, init_worker, network_input
+from frnet.datasets import AugmentationConfig, EpochSampler, Sample, ProceduralFaces, init_worker, network_input
 from frnet.models import create_model
 from frnet.morphable import MorphableModel
 from frnet.nn import FRNetLoss
@@ -40,7 +40,7 @@ from frnet.train.optimisation import build_optimizer
 STEPS = 3  # of a turn
 
 
-def batches(faces: SyntheticFaces, batch: int) -> Iterator[Sample]:
+def batches(faces: ProceduralFaces, batch: int) -> Iterator[Sample]:
     """Without end; one worker of its own."""
     sampler, epoch = EpochSampler(faces, seed=1), 0
     loader = DataLoader(
@@ -96,7 +96,7 @@ class Contender:
         self.turns.append(STEPS * batch / (time.perf_counter() - begin))
 
 
-def contenders(faces: SyntheticFaces, vertices: int, batch: int) -> dict[str, Contender]:
+def contenders(faces: ProceduralFaces, vertices: int, batch: int) -> dict[str, Contender]:
     """frnet and its peers, by name."""
     model = faces.morphable.to(dtype=torch.float32)
     landmarks, rest = model.landmarks, torch.arange(vertices - len(model.landmarks)) % model.num_vertices
@@ -128,7 +128,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as cache:
         for vertices in options.vertices:
-            faces = SyntheticFaces(8 * options.batch, cache=cache, augmentation=AugmentationConfig())
+            faces = ProceduralFaces(8 * options.batch, cache=cache, augmentation=AugmentationConfig())
             entries = contenders(faces, vertices, options.batch)
             first, *others = (entry.step() for entry in entries.values())
             assert all(abs(other - first) < 1e-4 * abs(first) for other in others), (first, others)

@@ -20,9 +20,10 @@ from frnet.datasets.dataset import FaceDataset, init_worker
 from frnet.datasets.index import IndexReport, Skipped
 from frnet.datasets.mat import LabelError, MatLabel, read_mat
 from frnet.datasets.mirror import Mirror, find_mirror
+from frnet.datasets.procedural import FaceRanges, ProceduralFaces
 from frnet.datasets.sample import Crop, Face, LabelConvention, Sample, network_input
 from frnet.datasets.sampler import EpochSampler
-from frnet.datasets.synthetic import FaceRanges, SyntheticFaces
+from frnet.datasets.synthetic import SyntheticFaces
 from frnet.datasets.three_hundred_wlp import ThreeHundredWLP
 from frnet.datasets.threeddfa_lists import ThreeDDFALists
 
@@ -51,6 +52,7 @@ __all__ = [
     "MotionBlur",
     "Noise",
     "Occlusion",
+    "ProceduralFaces",
     "RoiJitter",
     "Rotation",
     "Sample",

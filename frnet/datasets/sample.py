@@ -55,6 +55,8 @@ class Sample(NamedTuple):
         landmarks: float32 [68, 2], crop pixels counting from 0, y down; NaN where the data set has none.
         index: int64, the sample's number in its data set.
         replaced: bool, whether this sample stands in for one that could not be read.
+        points: float32 [P, 3], where some of the head's vertices lie: x and y as the landmarks', and depth towards the
+            viewer in crop pixels, from the landmarks' mean; P is 0 where the data set has none.
     """
 
     image: Tensor
@@ -62,6 +64,7 @@ class Sample(NamedTuple):
     landmarks: Tensor
     index: Tensor
     replaced: Tensor
+    points: Tensor = torch.zeros(0, 3)
 
 
 class Crop(NamedTuple):

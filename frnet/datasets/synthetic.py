@@ -1,194 +1,149 @@
-"""Faces drawn from a morphable model and rendered on the spot: training data with exact labels and no files."""
+"""Training faces that ``tools/render_faces.py`` made: rendered heads and turned portraits, from a store on disk."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from functools import cached_property
 
+import cv2
 import numpy as np
+import torch
 
-from frnet import geometry
-from frnet.datasets.augment import AugmentationConfig
 from frnet.datasets.dataset import FaceDataset
-from frnet.datasets.files import landmark_arrays
-from frnet.datasets.index import fingerprint
-from frnet.datasets.mirror import Mirror, find_mirror
-from frnet.datasets.packed import MappedNpy
-from frnet.datasets.parallel import Progress, map_in_order
-from frnet.datasets.sample import Face, LabelConvention
-from frnet.io.files import open_whole
-from frnet.morphable import MorphableModel, procedural_face
-from frnet.morphable.decoding import decode, face_shape
-from frnet.render.faces import FaceRenderer
+from frnet.datasets.faces.store import FaceStore
+from frnet.datasets.sample import Face, LabelConvention, Sample
+from frnet.morphable import LANDMARK_MIRROR, MorphableModel
 
-__all__ = ["FaceRanges", "SyntheticFaces"]
+__all__ = ["SyntheticFaces"]
 
-_VERSION = 1  # of what a seed gives
-_WHITENING_DRAWS = 2048
-_LABELS, _WHITENING, _PICTURES = range(3)  # streams of random numbers
-
-
-@dataclass(frozen=True)
-class FaceRanges:
-    """Where synthetic faces are drawn from; all but the coefficients uniform.
-
-    Attributes:
-        yaw: largest angle to either side, degrees.
-        pitch: likewise.
-        roll: likewise.
-        shift: largest move of the face from the middle of the crop along each axis, as a share of the crop's side.
-        scale: largest change of its size, as a share of the size that 3DDFA's rule for crops gives.
-        coefficients: standard deviations of shape and expression, as a factor of the model's own.
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}  # as the augmentation's settings
-
-    yaw: float = 90.0
-    pitch: float = 30.0
-    roll: float = 30.0
-    shift: float = 0.03
-    scale: float = 0.05
-    coefficients: float = 1.0
-
-    def __post_init__(self) -> None:
-        limits = {"yaw": 180, "pitch": 180, "roll": 180, "shift": 1, "scale": 0.9, "coefficients": 10}
-        for name, limit in limits.items():
-            if not 0 <= getattr(self, name) <= limit:
-                raise ValueError(f"FaceRanges: {name} must be from 0 to {limit}, got {getattr(self, name)}")
+_LANDMARKS = 68
 
 
 class SyntheticFaces(FaceDataset):
-    """Rendered faces of a morphable model. Face n depends on ``data_seed``, n, the model and the ranges alone.
+    """Faces of a store (:class:`frnet.datasets.faces.store.FaceStore`) with exact labels.
 
-    A pose and coefficients are drawn; the face is put into the crop by its landmarks as 3DDFA's rule would
-    (:func:`frnet.geometry.roi_from_landmarks`); :class:`frnet.render.faces.FaceRenderer` draws it there, with the
-    centre of pixel u at label position u. Coefficients are normal with the mean and standard deviation of the
-    model's whitening, or of 0 and 1 where it has none. Drawing a face takes some milliseconds: without ``cache``
-    that is done whenever one is asked for, with it once, all of them.
+    A sample's parameters are those of the built-in face nearest to the head, its ``points`` where some hundred
+    vertices of the head itself lie: a camera close by and shapes that the model lacks make the two differ by about a
+    pixel. Everything that a photograph suffers has been done to the pictures already; they are only mirrored, every
+    other time.
 
     Args:
-        count: of faces.
-        morphable: with triangles and 68 landmarks; None: :func:`frnet.morphable.procedural_face`.
-        ranges: what is drawn.
-        data_seed: of the faces; a validation set needs another one.
-        size: side of the crops.
-        cache: a folder: all faces are drawn now and kept there as one mapped ``.npy`` file, 43 kB each, which is
-            drawn anew if anything that it depends on is another. None: nothing is kept.
-        workers: processes that draw.
-        progress: called with faces done and faces in all.
-        augmentation, seed, mirror: see :class:`FaceDataset`; of the procedural face the mirror is known.
+        store: folder of the store.
+        size: side of the crops; None: as they were made. Labels follow.
+        mirrored: whether samples are mirrored at random.
+        seed: of that.
 
     Attributes:
-        morphable: the model, with the whitening of such faces where it had none: the mean and standard deviation of
-            2048 labels with a seed of their own, so all data sets with these ranges have the same one.
+        morphable: the built-in face, its whitening for crops of this size.
+        vertices: int64 [P], the vertices that points are: the landmarks of 300W-LP, those of Multi-PIE, and others.
 
     Raises:
-        ValueError: a model without triangles or landmarks, or less than one face.
-        OSError: ``cache`` cannot be written.
+        OSError, ValueError: no store, an empty or a damaged one; names the file.
     """
 
     def __init__(
-        self,
-        count: int,
-        morphable: MorphableModel | None = None,
-        *,
-        ranges: FaceRanges = FaceRanges(),
-        data_seed: int = 0,
-        size: int = 120,
-        cache: str | os.PathLike[str] | None = None,
-        workers: int = 0,
-        progress: Progress | None = None,
-        augmentation: AugmentationConfig | None = None,
-        seed: int = 0,
-        mirror: Mirror | None = None,
+        self, store: str | os.PathLike[str], *, size: int | None = None, mirrored: bool = True, seed: int = 0
     ) -> None:
-        if count < 1:
-            raise ValueError(f"SyntheticFaces: expected at least one face, got {count}")
-        if morphable is None:
-            morphable = procedural_face()
-            mirror = mirror or find_mirror(morphable)
-        source = _FaceSource(morphable, ranges, data_seed, size)
-        self.morphable = morphable if morphable.param_mean is not None else source.with_whitening(morphable)
-        self._source = source
-        self._pictures = None if cache is None else _kept_pictures(source, count, Path(cache), workers, progress)
-        super().__init__(count, LabelConvention(size), augmentation=augmentation, seed=seed, mirror=mirror)
+        self._folder = os.fspath(store)
+        held = self._store
+        self._held = held.faces()
+        if not len(self._held):
+            raise ValueError(f"{store}: the store holds no face yet; tools/render_faces.py fills it")
+        super().__init__(len(self._held), LabelConvention(size or held.size), seed=seed)
+        self.mirrored = mirrored
+        self.vertices = held.points
+        self._factor = self.convention.size / held.size
+        face = MorphableModel.builtin()
+        self.morphable = face.with_whitening(*_resized_whitening(face, self._factor))
+        self._across, self._signs = _mirror(face, held)
+
+    @cached_property
+    def _store(self) -> FaceStore:
+        return FaceStore(self._folder)
 
     def read(self, row: int) -> Face:
-        params, landmarks = self._source.label(row)
-        picture = self._source.picture(row) if self._pictures is None else np.array(self._pictures.array[row])
-        return Face(picture, np.array([0.0, 0.0, *picture.shape[1::-1]]), params, landmarks)
+        stored, image = self._read(row)
+        points = stored.points[0, :_LANDMARKS, :2] * self._factor
+        params = _resized(stored.params, self._factor)[0]
+        return Face(image, np.array([0.0, 0.0, *image.shape[1::-1]]), params.astype(np.float64), points.astype(np.float64))
 
     def row_name(self, row: int) -> str:
-        return f"face {row}"
+        return f"face {self._held[row]}"
 
     def row_params(self, rows: np.ndarray) -> np.ndarray:
-        return np.stack([self._source.label(int(row))[0] for row in rows])
+        return _resized(self._store.read(self._held[rows]).params, self._factor).astype(np.float64)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        index = range(len(self))[index]
+        row = int(self._rows[index])
+        stored, image = self._read(row)
+        points, params = stored.points[0], stored.params[0]
+        if self.mirrored and np.random.default_rng((self.seed, epoch, row)).random() < 0.5:
+            image = image[:, ::-1]
+            points, params = self._reflected(points, params, float(stored.sides[0]))
+        points = points * np.float32(self._factor)
+        return Sample(
+            torch.from_numpy(np.ascontiguousarray(image)),
+            torch.from_numpy(_resized(params[None], self._factor)[0]),
+            torch.from_numpy(np.ascontiguousarray(points[:_LANDMARKS, :2])),
+            torch.tensor(index),
+            torch.tensor(False),
+            torch.from_numpy(points),
+        )
+
+    def _read(self, row: int) -> tuple[object, np.ndarray]:
+        stored = self._store.read(self._held[row : row + 1])
+        image, size = stored.images[0], self.convention.size
+        if size != len(image):
+            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if size < len(image) else cv2.INTER_LINEAR)
+        return stored, image
+
+    def _reflected(self, points: np.ndarray, params: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:
+        """The label of the mirrored picture: pixel x becomes ``width - 1 - x``, and label positions follow."""
+        size = self._store.size
+        edge = size - size / side
+        points = points[self._across] * np.float32([-1, 1, 1])
+        points[:, 0] += np.float32(edge)
+        params = params * self._signs
+        params[3] += edge + 2  # the crop frame counts from 1
+        return points, params
+
+    def __getstate__(self) -> dict[str, object]:
+        state = super().__getstate__()
+        state.pop("_store", None)  # mapped anew by whoever gets it
+        return state
 
 
-class _FaceSource:
-    """Labels and pictures by number."""
-
-    def __init__(self, morphable: MorphableModel, ranges: FaceRanges, data_seed: int, size: int) -> None:
-        self.ranges, self.data_seed, self.size = ranges, data_seed, size
-        self._mean = morphable.mean.float().cpu().numpy()
-        self._basis = morphable.basis.float().cpu().numpy()
-        self._landmarks = landmark_arrays(morphable, "SyntheticFaces")
-        count = self._basis.shape[1]
-        self._centre, self._spread = np.zeros(count), np.ones(count)
-        if morphable.param_mean is not None:
-            self._centre, self._spread = (
-                part[12:].double().cpu().numpy() for part in (morphable.param_mean, morphable.param_std)
-            )
-        self._renderer = FaceRenderer(morphable, size)
-
-    def label(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """float64 [12 + S + E] parameters and [68, 2] label positions."""
-        return self._drawn(np.random.default_rng((_LABELS, self.data_seed, index)))
-
-    def _drawn(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        ranges = self.ranges
-        rotation = geometry.rotation_from_euler(*(rng.uniform(-1, 1, 3) * (ranges.yaw, ranges.pitch, ranges.roll)))
-        alpha = self._centre + self._spread * ranges.coefficients * rng.standard_normal(len(self._centre))
-        points = face_shape(alpha, *self._landmarks) @ rotation.T
-        low, high = points[:, :2].min(0), points[:, :2].max(0)
-        # 3DDFA's crop is sqrt(2) times the longer side of the landmarks' box.
-        scale = self.size / np.sqrt(2) / (high - low).max() * (1 + rng.uniform(-1, 1) * ranges.scale)
-        centre = self.size * (0.5 + rng.uniform(-1, 1, 2) * ranges.shift)
-        one = geometry.first_pixel(LabelConvention.frame)
-        middle = np.array([centre[0] + one, self.size + 1 - one - centre[1], one])  # in the crop frame
-        offset = middle - scale * np.array([*(low + high) / 2, points[:, 2].mean()])
-        params = np.concatenate([np.column_stack([scale * rotation, offset]).reshape(-1), alpha])
-        return params, geometry.label_positions(decode(params, *self._landmarks), size=self.size)
-
-    def picture(self, index: int) -> np.ndarray:
-        """uint8 [size, size, 3]."""
-        params = self.label(index)[0].astype(np.float32)
-        vertices = decode(params, self._mean, self._basis)
-        vertices[:, :2] = geometry.label_positions(vertices, size=self.size)
-        return self._renderer(vertices, np.random.default_rng((_PICTURES, self.data_seed, index)))
-
-    def with_whitening(self, morphable: MorphableModel) -> MorphableModel:
-        """The model with the mean and standard deviation of labels that no data set holds."""
-        rng = np.random.default_rng(_WHITENING)
-        drawn = np.stack([self._drawn(rng)[0] for _ in range(_WHITENING_DRAWS)])
-        spread = drawn.std(0)
-        return morphable.with_whitening(drawn.mean(0), np.where(spread > 0, spread, 1.0))
-
-    def digest(self, count: int) -> str:
-        """Of all that the pictures depend on."""
-        settings = (self.ranges, self.data_seed, self.size, count, self._mean, self._basis)
-        return fingerprint(_VERSION, *settings, self._centre, self._spread)
+def _resized(params: np.ndarray, factor: float) -> np.ndarray:
+    """Parameters [n, 62] of a crop whose side is another by this factor; the crop frame counts from 1, y up."""
+    params = params.copy()
+    params[:, 3] -= 1
+    params[:, 11] -= 1
+    params[:, :12] *= np.float32(factor)
+    params[:, 3] += 1
+    params[:, 11] += 1
+    return params
 
 
-def _kept_pictures(source: _FaceSource, count: int, cache: Path, workers: int, progress: Progress | None) -> MappedNpy:
-    path = cache / f"synthetic-faces-{source.digest(count)[:16]}.npy"
-    if not path.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        with open_whole(path) as file:  # written, not mapped: a full disk is an error, not a crash
-            header = {"descr": "|u1", "fortran_order": False, "shape": (count, source.size, source.size, 3)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for picture in map_in_order(source.picture, range(count), workers, progress):
-                file.write(picture.tobytes())
-    return MappedNpy(path)
+def _resized_whitening(face: MorphableModel, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    mean, std = face.param_mean.numpy(), face.param_std.numpy().copy()
+    std[:12] *= np.float32(factor)
+    return _resized(mean[None], factor)[0], std
+
+
+def _mirror(face: MorphableModel, store: FaceStore) -> tuple[np.ndarray, np.ndarray]:
+    """Where each point's twin is, int64 [P], and the signs of mirrored parameters, float32 [62]."""
+    from scipy.spatial import KDTree
+
+    flip = np.array([-1.0, 1.0, 1.0])
+    mean = face.mean.double().numpy().reshape(-1, 3)[store.points]
+    across = np.arange(len(mean))
+    for first in (0, _LANDMARKS):
+        across[first : first + _LANDMARKS] = first + LANDMARK_MIRROR
+    rest = mean[2 * _LANDMARKS :]
+    across[2 * _LANDMARKS :] = 2 * _LANDMARKS + KDTree(rest).query(rest * flip)[1]
+    basis = face.basis.double().numpy().reshape(-1, 3, face.basis.shape[1])[store.points]
+    signs = np.sign(np.einsum("pik,pik->k", basis[across] * flip[:, None], basis))
+    turn = np.array([1, -1, -1, -1, -1, 1, 1, 1, -1, 1, 1, 1])  # F R F, and the translation's x
+    return across, np.concatenate([turn, signs]).astype(np.float32)

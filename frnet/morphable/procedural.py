@@ -74,7 +74,7 @@ def procedural_face() -> MorphableModel:
     on the surface and belong to no triangle.
 
     Returns:
-        3,317 vertices in micrometres, 6,272 triangles; without whitening (``frnet.datasets.SyntheticFaces`` gives it
+        3,317 vertices in micrometres, 6,272 triangles; without whitening (``frnet.datasets.ProceduralFaces`` gives it
         one).
 
     Example:

@@ -43,7 +43,7 @@ class MorphableSection(Section):
 
 
 class SyntheticData(Section):
-    """:class:`frnet.datasets.SyntheticFaces`, drawn before training starts.
+    """:class:`frnet.datasets.ProceduralFaces`, drawn before training starts.
 
     Attributes:
         count: training faces.

@@ -11,7 +11,7 @@ from frnet.datasets import (
     FaceDataset,
     LabelConvention,
     Mirror,
-    SyntheticFaces,
+    ProceduralFaces,
     ThreeDDFALists,
     ThreeHundredWLP,
     find_mirror,
@@ -99,7 +99,7 @@ def _synthetic(
 ) -> TrainingData:  # fmt: skip
     workers = config.hardware.workers
     common = {"ranges": data.ranges, "size": size, "cache": cache, "workers": workers, "progress": progress}
-    train = SyntheticFaces(
+    train = ProceduralFaces(
         data.count,
         morphable,
         data_seed=data.data_seed,
@@ -108,7 +108,7 @@ def _synthetic(
         mirror=_mirror(config, morphable),
         **common,
     )
-    validation = SyntheticFaces(data.validation_count, morphable, data_seed=data.data_seed + 1, **common)
+    validation = ProceduralFaces(data.validation_count, morphable, data_seed=data.data_seed + 1, **common)
     report = [f"{len(train)} faces drawn to train with, {len(validation)} to validate with, kept in {cache}"]
     return TrainingData(train, validation, train.morphable, report)
 

@@ -18,7 +18,7 @@ from frnet.datasets import (
     LabelConvention,
     RoiJitter,
     Rotation,
-    SyntheticFaces,
+    ProceduralFaces,
     ThreeHundredWLP,
     augment,
 )
@@ -89,7 +89,7 @@ def test_crops_alone_are_augmented_alike(model, tmp_path, wlp, kind, rng):
 
 def test_flips_of_a_model_that_mirrors():
     config = replace(NONE, flip=Flip(1.0), rotation=Rotation(1.0, degrees=40), roi_jitter=RoiJitter(shift=0.1))
-    flipped = SyntheticFaces(6, ranges=FaceRanges(yaw=20, roll=0), augmentation=config)
+    flipped = ProceduralFaces(6, ranges=FaceRanges(yaw=20, roll=0), augmentation=config)
     for index in range(6):
         sample = flipped[1, index]
         got = landmarks_of(flipped.morphable, sample.params)
@@ -99,7 +99,7 @@ def test_flips_of_a_model_that_mirrors():
 
 
 def test_a_flip_is_the_mirrored_picture():
-    faces = SyntheticFaces(4)
+    faces = ProceduralFaces(4)
     flipped = faces.with_augmentation(replace(NONE, flip=Flip(1.0)))
     for index in range(4):
         mirrored = faces[index].image.flip(1).numpy().astype(int)

@@ -16,7 +16,7 @@ from frnet.datasets import (
     EpochSampler,
     Flip,
     Sample,
-    SyntheticFaces,
+    ProceduralFaces,
     ThreeHundredWLP,
     init_worker,
     network_input,
@@ -150,7 +150,7 @@ def test_subsets(data):
 
 
 def test_a_split_keeps_groups_together_and_is_stable():
-    faces = SyntheticFaces(400)
+    faces = ProceduralFaces(400)
     faces.row_group = lambda row: f"person {row // 5}"
     train, held_out = faces.split(0.25)
     rows = [set(part._rows.tolist()) for part in (train, held_out)]
@@ -181,7 +181,7 @@ def test_flips_are_refused_where_labels_cannot_follow(data):
     with pytest.raises(ValueError, match=r"flips need labels that can follow.*\*_Flip"):
         data.with_augmentation(flips)
     data.with_augmentation(replace(flips, flip=Flip(probability=0)))
-    assert SyntheticFaces(1, augmentation=flips).mirror is not None  # the procedural face mirrors
+    assert ProceduralFaces(1, augmentation=flips).mirror is not None  # the procedural face mirrors
 
 
 def test_network_input_is_normalize(data):

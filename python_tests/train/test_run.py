@@ -15,7 +15,7 @@ from rich.console import Console
 from support.training import small_config, stored_tensors
 
 from frnet import geometry
-from frnet.datasets import SyntheticFaces
+from frnet.datasets import ProceduralFaces
 from frnet.evaluate import nme_percent
 from frnet.models import load_checkpoint
 from frnet.morphable import procedural_face
@@ -65,7 +65,7 @@ def test_the_weights_are_of_use_to_the_rest_of_frnet(finished):
     """The error that the run reported, from the file alone."""
     result = finished[0]
     checkpoint = load_checkpoint(result.folder.last)
-    faces = SyntheticFaces(12, ranges=small_config().data.ranges, data_seed=1, size=32)
+    faces = ProceduralFaces(12, ranges=small_config().data.ranges, data_seed=1, size=32)
     assert checkpoint.input_size == 32
     assert checkpoint.basis.difference(type(checkpoint.basis).of(faces.morphable)) is None
     mean, std = checkpoint.whitening
@@ -124,7 +124,7 @@ def test_it_learns(tmp_path):
         "ema=null",
     )
     history = train(config, tmp_path / "run").history
-    faces = SyntheticFaces(12, ranges=config.data.ranges, data_seed=1, size=48)
+    faces = ProceduralFaces(12, ranges=config.data.ranges, data_seed=1, size=48)
     model = faces.morphable.landmark_model()
     pose = model.param_mean[:12].reshape(3, 4)
     shape = (model.mean + model.basis @ model.param_mean[12:]).reshape(-1, 3) @ pose[:, :3].T + pose[:, 3]
@@ -148,7 +148,7 @@ def test_another_seed_is_another_run(finished, tmp_path):
 
 
 def test_losses_are_those_of_frnet_nn():
-    model = SyntheticFaces(1).morphable.to(dtype=torch.float32)
+    model = ProceduralFaces(1).morphable.to(dtype=torch.float32)
     torch.manual_seed(0)
     pred, target = torch.randn(2, 4, 62)
     landmarks = model.landmarks

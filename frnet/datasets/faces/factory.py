@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from frnet.datasets.faces.backgrounds import Backgrounds
@@ -23,7 +24,6 @@ BLOCK = 16
 """Faces that are made together, as one matrix product makes all their vertices."""
 
 _DRAWN = 160  # side of what is rendered, pixels; the crop is cut of it as of a photograph
-_FACES, _PORTRAITS = range(2)
 
 
 class Block(NamedTuple):
@@ -34,11 +34,14 @@ class Block(NamedTuple):
         points: float32 [n, P, 3], where the label's vertices lie: label positions of the crop (x right, y down, see
             :mod:`frnet.geometry`) and depth towards the viewer, crop pixels, from the landmarks' mean.
         params: float32 [n, 62], parameters of the built-in face nearest to the head, for a crop of this size.
+        sides: float32 [n], of the roi in the picture that the crop was cut of, pixels: by how much label positions and
+            the crop's pixels part follows from it.
     """
 
     images: np.ndarray
     points: np.ndarray
     params: np.ndarray
+    sides: np.ndarray
 
 
 class FaceFactory:
@@ -85,8 +88,7 @@ class FaceFactory:
         """
         rng = np.random.default_rng((seed, index))
         portraits = self._portraits is not None and rng.random() < self.ingredients.portraits
-        made = self._turned_portraits(rng) if portraits else self._rendered(rng)
-        pictures, marks, alphas, scale = made
+        pictures, marks, alphas = self._turned_portraits(rng) if portraits else self._rendered(rng)
         sides = draw_side(rng, len(pictures), self.ingredients.degradation)
         images = np.stack([self._photographed(rng, *each) for each in zip(pictures, sides, strict=True)])
         factor = self.size / _DRAWN
@@ -96,9 +98,9 @@ class FaceFactory:
         points[:, :, 2] -= points[:, :68, 2].mean(1, keepdims=True)
         pose = fit_pose(self._model_points(alphas), points, self.size)
         params = np.concatenate([pose, alphas], 1)
-        return Block(images, points.astype(np.float32), params.astype(np.float32))
+        return Block(images, *(part.astype(np.float32) for part in (points, params, sides)))
 
-    def _rendered(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _rendered(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         head = self.head
         coefficients = np.concatenate(
             [
@@ -107,22 +109,21 @@ class FaceFactory:
             ],
             1,
         )
-        pictures, shown, marks, scale = self._painter.draw(rng, coefficients)
+        pictures, shown, marks = self._painter.draw(rng, coefficients)
         self._fill(rng, pictures, shown)
-        return pictures, marks, head.alphas(coefficients), scale
+        return pictures, marks, head.alphas(coefficients)
 
-    def _turned_portraits(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _turned_portraits(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         portraits = self._portraits
         chosen = rng.integers(len(portraits.coefficients), size=BLOCK)
         coefficients = portraits.coefficients[chosen]
-        pictures, shown, marks, stretch, scale = portraits.draw(
+        pictures, shown, marks = portraits.draw(
             rng, self.head.vertices(coefficients), chosen, self.ingredients.poses, self.head.points
         )
-        del stretch
         for picture in pictures:
             uneven_light(rng, picture)
         self._fill(rng, pictures, shown)
-        return pictures, marks, self.head.alphas(coefficients), scale
+        return pictures, marks, self.head.alphas(coefficients)
 
     def _fill(self, rng: np.random.Generator, pictures: np.ndarray, shown: np.ndarray) -> None:
         for picture, seen in zip(pictures, shown, strict=True):
@@ -131,8 +132,6 @@ class FaceFactory:
                 cover_with_patches(rng, picture, self._backgrounds)
 
     def _photographed(self, rng: np.random.Generator, picture: np.ndarray, side: float) -> np.ndarray:
-        import cv2
-
         if side < len(picture):
             picture = cv2.resize(picture, (int(side), int(side)), interpolation=cv2.INTER_AREA)
         if self.ingredients.degradation:

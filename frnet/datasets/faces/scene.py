@@ -48,12 +48,12 @@ class Painter:
 
     def draw(
         self, rng: np.random.Generator, coefficients: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pictures of heads with these coefficients [n, C].
 
         Returns:
-            Pictures float32 [n, size, size, 3], 0 to 255; where they show anything, bool [n, size, size]; the label's
-            vertices [n, P, 3] in pixels of the picture, y down, z towards the viewer; and pixels per centimetre [n].
+            Pictures float32 [n, size, size, 3], 0 to 255; where they show anything, bool [n, size, size]; and the
+            label's vertices [n, P, 3] in pixels of the picture, y down, z towards the viewer.
         """
         head, count = self._head, len(coefficients)
         vertices = head.vertices(coefficients)
@@ -94,7 +94,7 @@ class Painter:
                 _draw_pane(picture, depth, place(pane.vertices @ to_camera[n]), pane)
             shown[n] = np.isfinite(depth)
             pictures[n] = _exposed(rng, picture, shown[n])
-        return pictures, shown, _pixels(marks, scale, offset), scale
+        return pictures, shown, _pixels(marks, scale, offset)
 
     def _strands_at(self, places: np.ndarray) -> np.ndarray:
         """Brightness across strands: noise, linear between whole numbers."""

@@ -21,13 +21,15 @@ class StoredFaces(NamedTuple):
 
     Attributes:
         images: uint8 [n, size, size, 3], BGR.
-        points: float32 [n, P, 3], label positions and depth, see :class:`frnet.datasets.faces.factory.Block`.
+        points: float32 [n, P, 3], see :class:`frnet.datasets.faces.factory.Block` for these and the rest.
         params: float32 [n, 62].
+        sides: float32 [n].
     """
 
     images: np.ndarray
     points: np.ndarray
     params: np.ndarray
+    sides: np.ndarray
 
 
 class FaceStore:
@@ -65,6 +67,7 @@ class FaceStore:
         self._images = self._open("images", np.uint8, (faces, self.size, self.size, 3), mode)
         self._points = self._open("points", np.float16, (faces, count, 3), mode)
         self._params = self._open("params", np.float32, (faces, 62), mode)
+        self._sides = self._open("sides", np.float32, (faces,), mode)
         self._held = self._open("blocks", np.int64, (self.slots,), mode)  # number of the block + 1; 0: none
 
     @classmethod
@@ -97,6 +100,7 @@ class FaceStore:
                 ("images", 1, slots * BLOCK * size * size * 3),
                 ("points", 2, slots * BLOCK * len(points) * 3),
                 ("params", 4, slots * BLOCK * 62),
+                ("sides", 4, slots * BLOCK),
                 ("blocks", 8, slots),
             ):
                 with (folder / f"{name}.bin").open("wb") as file:
@@ -118,7 +122,8 @@ class FaceStore:
         slot = index % self.slots
         rows = slice(slot * BLOCK, (slot + 1) * BLOCK)
         self._held[slot] = 0
-        self._images[rows], self._points[rows], self._params[rows] = block.images, block.points, block.params
+        self._images[rows], self._points[rows] = block.images, block.points
+        self._params[rows], self._sides[rows] = block.params, block.sides
         self._held[slot] = index + 1
 
     def next_block(self, first: int, step: int) -> int:
@@ -140,7 +145,8 @@ class FaceStore:
     def read(self, rows: np.ndarray) -> StoredFaces:
         """Faces of some rows, as :meth:`faces` counts them."""
         return StoredFaces(
-            np.ascontiguousarray(self._images[rows]),
+            np.array(self._images[rows]),
             self._points[rows].astype(np.float32),
-            np.ascontiguousarray(self._params[rows]),
+            np.array(self._params[rows]),
+            np.array(self._sides[rows]),
         )

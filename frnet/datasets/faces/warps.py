@@ -45,7 +45,7 @@ class Portraits:
 
     def draw(
         self, rng: np.random.Generator, heads: np.ndarray, chosen: np.ndarray, ranges: PoseRanges, points: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pictures of portraits, turned anew.
 
         Args:
@@ -56,8 +56,8 @@ class Portraits:
             points: int [P], vertices whose places are wanted, the 68 landmarks first.
 
         Returns:
-            Pictures float32 [n, size, size, 3]; where they show anything, bool [n, size, size]; the points [n, P, 3]
-            in pixels of the picture, y down; rotations [n, 3, 3] of the heads; and pixels per centimetre [n].
+            Pictures float32 [n, size, size, 3]; where they show anything, bool [n, size, size]; and the points
+            [n, P, 3] in pixels of the picture, y down, z towards the viewer.
         """
         count = len(chosen)
         near = rng.random(count) < 0.4
@@ -85,7 +85,7 @@ class Portraits:
                 borderMode=cv2.BORDER_REFLECT,
             )  # fmt: skip
             places[n] = self._pixels(marks[n], scale[n], offset[n])
-        return pictures, shown, places, turn @ self._rotations[chosen], scale
+        return pictures, shown, places
 
     @staticmethod
     def _pixels(at: np.ndarray, scale: float, offset: np.ndarray) -> np.ndarray:

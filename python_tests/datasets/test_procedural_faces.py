@@ -11,7 +11,7 @@ import torch
 from support.labels import landmarks_of
 
 from frnet import geometry, ops
-from frnet.datasets import FaceRanges, SyntheticFaces
+from frnet.datasets import FaceRanges, ProceduralFaces
 from frnet.morphable import MorphableModel, procedural_face
 from frnet.render import faces as render_module
 from frnet.render.faces import FaceRenderer
@@ -19,7 +19,7 @@ from frnet.render.faces import FaceRenderer
 
 @pytest.fixture(scope="module")
 def faces():
-    return SyntheticFaces(40)
+    return ProceduralFaces(40)
 
 
 def vertices_of(faces, sample):
@@ -62,7 +62,7 @@ def test_the_face_is_drawn_where_the_label_is(faces, monkeypatch):
 
 def test_eyes_are_dark_where_their_landmarks_are(faces):
     """Seen from the front, the iris is darker than the white of its eye, and that is where the landmarks say."""
-    frontal = SyntheticFaces(30, ranges=FaceRanges(yaw=15, pitch=10, roll=10))
+    frontal = ProceduralFaces(30, ranges=FaceRanges(yaw=15, pitch=10, roll=10))
     darker = 0
     for index in range(30):
         sample = frontal[index]
@@ -76,7 +76,7 @@ def test_eyes_are_dark_where_their_landmarks_are(faces):
 
 
 def test_faces_fill_the_crop_as_3ddfas_rule_wants():
-    exact = SyntheticFaces(20, ranges=FaceRanges(shift=0, scale=0))
+    exact = ProceduralFaces(20, ranges=FaceRanges(shift=0, scale=0))
     for index in range(20):
         roi = geometry.roi_from_landmarks(exact[index].landmarks.numpy())
         np.testing.assert_allclose(roi, [0, 0, 120, 120], atol=1e-3)
@@ -84,7 +84,7 @@ def test_faces_fill_the_crop_as_3ddfas_rule_wants():
 
 def test_ranges_are_kept_and_reached():
     ranges = FaceRanges(yaw=50, pitch=10, roll=20, shift=0.05, scale=0.1, coefficients=0.5)
-    faces = SyntheticFaces(400, ranges=ranges)
+    faces = ProceduralFaces(400, ranges=ranges)
     labels = np.stack([faces._source.label(index)[0] for index in range(400)])
     largest = np.abs(geometry.pose_angles(labels)).max(0)
     for got, wanted in zip(largest, (50, 10, 20), strict=True):
@@ -102,13 +102,13 @@ def test_the_whitening_is_that_of_the_labels(faces):
     assert np.abs(whitened.mean(0)).max() < 0.15
     assert np.abs(whitened.std(0) - 1).max() < 0.1
     # Another data set with these ranges has the very same one, one with other ranges has not.
-    other = SyntheticFaces(1, data_seed=9).morphable
+    other = ProceduralFaces(1, data_seed=9).morphable
     assert torch.equal(other.param_mean, faces.morphable.param_mean)
-    assert not torch.equal(SyntheticFaces(1, ranges=FaceRanges(yaw=10)).morphable.param_std, other.param_std)
+    assert not torch.equal(ProceduralFaces(1, ranges=FaceRanges(yaw=10)).morphable.param_std, other.param_std)
 
 
 def test_numbers_and_seeds(faces):
-    again, other = SyntheticFaces(20), SyntheticFaces(20, data_seed=1)
+    again, other = ProceduralFaces(20), ProceduralFaces(20, data_seed=1)
     for index in (0, 19):
         assert torch.equal(again[index].image, faces[index].image)
         assert torch.equal(again[index].params, faces[index].params)
@@ -121,7 +121,7 @@ def test_numbers_and_seeds(faces):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_cache_holds_the_same_pictures(tmp_path, faces, workers):
     seen = []
-    kept = SyntheticFaces(40, cache=tmp_path, workers=workers, progress=lambda *done: seen.append(done))
+    kept = ProceduralFaces(40, cache=tmp_path, workers=workers, progress=lambda *done: seen.append(done))
     assert seen == [(40, 40)]
     files = list(tmp_path.iterdir())
     assert len(files) == 1
@@ -129,10 +129,10 @@ def test_a_cache_holds_the_same_pictures(tmp_path, faces, workers):
     for index in (0, 13, 39):
         for one, other in zip(kept[index], faces[index], strict=True):
             assert torch.equal(one, other)
-    SyntheticFaces(40, cache=tmp_path, progress=lambda *done: seen.append(done))
+    ProceduralFaces(40, cache=tmp_path, progress=lambda *done: seen.append(done))
     assert len(seen) == 1  # found
-    SyntheticFaces(40, cache=tmp_path, data_seed=1)
-    SyntheticFaces(10, cache=tmp_path)
+    ProceduralFaces(40, cache=tmp_path, data_seed=1)
+    ProceduralFaces(10, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
     assert len(pickle.dumps(kept)) < len(pickle.dumps(faces)) + 1000
 
@@ -140,20 +140,20 @@ def test_a_cache_holds_the_same_pictures(tmp_path, faces, workers):
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
-        SyntheticFaces(1, cache=tmp_path / "file")
+        ProceduralFaces(1, cache=tmp_path / "file")
 
 
 def test_any_model_with_triangles(shared):
     grid = MorphableModel.from_3ddfa_grid(
         shared / "3ddfa/bfm_grid64_basis.npz", shared / "3ddfa/landmark_basis", expression="landmarks"
     )
-    faces = SyntheticFaces(4, grid)
+    faces = ProceduralFaces(4, grid)
     assert faces.morphable is grid  # it has its whitening
     for index in range(4):
         np.testing.assert_allclose(
             landmarks_of(grid, faces[index].params), faces[index].landmarks.numpy(), rtol=0, atol=2e-3
         )
-    half = SyntheticFaces(1, procedural_face().truncate(5, 2), size=64)
+    half = ProceduralFaces(1, procedural_face().truncate(5, 2), size=64)
     assert half[0].image.shape == (64, 64, 3)
     assert half[0].params.shape == (19,)
 
@@ -163,10 +163,10 @@ def test_what_cannot_be_drawn():
     bare = MorphableModel(model.mean, model.basis_shape, model.basis_expression, landmarks=model.landmarks)
     with pytest.raises(ValueError, match="expected a model with triangles"):
         FaceRenderer(bare)
-    with pytest.raises(ValueError, match="SyntheticFaces: expected a model with 68 landmarks"):
-        SyntheticFaces(3, model.subset(range(3249)))
+    with pytest.raises(ValueError, match="ProceduralFaces: expected a model with 68 landmarks"):
+        ProceduralFaces(3, model.subset(range(3249)))
     with pytest.raises(ValueError, match="at least one face, got 0"):
-        SyntheticFaces(0)
+        ProceduralFaces(0)
     for name, value in (("yaw", -1), ("shift", 1.2), ("scale", 0.95), ("coefficients", float("nan"))):
         with pytest.raises(ValueError, match=f"FaceRanges: {name} must be from 0 to"):
             FaceRanges(**{name: value})
