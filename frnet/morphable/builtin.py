@@ -34,7 +34,7 @@ class BuiltinParts(NamedTuple):
 def read_builtin(landmarks: str = "300w-lp") -> dict[str, Any]:
     """Arguments of :class:`frnet.morphable.MorphableModel` for the built-in face.
 
-    11,223 vertices in centimetres: skin from the hairline to behind the jaw, ears, eyes, and the inside of the mouth
+    11,356 vertices in centimetres: skin from the hairline to behind the jaw, ears, eyes, and the inside of the mouth
     with tongue and teeth. 40 shape components are principal components of ICT-FaceKit's 100 identities; 10 expression
     components span the principal components of its blendshapes, turned so that each does what its name says. All have
     deviation 1 in the population; the mean is the face at rest. ``tools/make_builtin_face.py`` makes it; the card
@@ -71,7 +71,7 @@ def builtin_parts() -> BuiltinParts:
     Example:
         >>> face = builtin_parts()
         >>> len(face.parts), face.names[0], face.uv.shape
-        (11223, 'skin', (11223, 2))
+        (11356, 'skin', (11356, 2))
     """
     tensors, metadata = _stored()
     names = tuple(metadata["part_names"].split("\n"))

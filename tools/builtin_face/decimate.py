@@ -34,7 +34,8 @@ def decimate(points: np.ndarray, triangles: np.ndarray, count: int, fixed: np.nd
     for corner in range(3):
         np.add.at(quadrics, triangles[:, corner], area[:, :, None] * plane[:, :, None] * plane[:, None, :])
     homogeneous = np.concatenate([points, np.ones((len(points), 1))], 1)
-    stays = _border(triangles, len(points)) | (np.zeros(len(points), bool) if fixed is None else fixed)
+    border = _border(triangles, len(points))
+    stays = border | (np.zeros(len(points), bool) if fixed is None else fixed)
 
     def neighbours(vertex: int) -> set[int]:
         return {other for number in around[vertex] for other in alive[number]} - {vertex}
@@ -43,6 +44,13 @@ def decimate(points: np.ndarray, triangles: np.ndarray, count: int, fixed: np.nd
         x = homogeneous[kept]
         length = float(((points[gone] - points[kept]) ** 2).sum())
         return float(x @ (quadrics[gone] + quadrics[kept]) @ x) + 1e-4 * length**2
+
+    def may(gone: int, kept: int) -> bool:
+        """Whether the surface stays one: no fold, no fourth triangle at an edge, no bridge between two borders."""
+        ours, theirs = neighbours(gone), neighbours(kept)
+        if len(ours & theirs) != 2 or (border[kept] and any(border[other] for other in ours - theirs - {kept})):
+            return False
+        return not _flips(points, alive, around[gone] - around[kept], gone, kept)
 
     heap: list[tuple[float, int, int, int]] = []
     version = [0] * len(points)
@@ -62,18 +70,16 @@ def decimate(points: np.ndarray, triangles: np.ndarray, count: int, fixed: np.nd
             version[gone] += 1
             push(gone)
             continue
-        shared = around[gone] & around[kept]
-        moved = around[gone] - shared
-        if len(neighbours(gone) & neighbours(kept)) != 2 or _flips(points, alive, moved, gone, kept):
-            version[gone] += 1  # not this edge; its other edges are tried when a neighbour changes
+        if not may(gone, kept):
+            version[gone] += 1  # not this edge; the next best one that will do, if there is one
             others = sorted((cost(gone, other), other) for other in neighbours(gone) if other != kept)
             for price, other in others:
-                if len(neighbours(gone) & neighbours(other)) == 2 and not _flips(
-                    points, alive, around[gone] - (around[gone] & around[other]), gone, other
-                ):
+                if may(gone, other):
                     heapq.heappush(heap, (price, gone, other, version[gone]))
                     break
             continue
+        shared = around[gone] & around[kept]
+        moved = around[gone] - shared
         for number in shared:
             for vertex in alive[number]:
                 around[vertex].discard(number)

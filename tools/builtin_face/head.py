@@ -54,7 +54,7 @@ class Head(NamedTuple):
 def face_level(points: np.ndarray) -> np.ndarray:
     """Positive on the part of the head that the face is: in front of the ears' back, above the neck."""
     y, z = points[:, 1], points[:, 2]
-    behind = z + 2.6 - 0.25 * (1 - y).clip(0) - 0.28 * (y - 4).clip(0) - 1.5 * (y - 8.5).clip(0)
+    behind = z + 2.6 - 0.25 * (1 - y).clip(0) - 0.28 * (y - 4).clip(0) - 1.3 * np.logaddexp(0, y - 9.0)
     # The neck's line runs from below the chin to the back of the jaw, some way behind the landmarks of the jaw.
     below = y + 6.1 + 0.36 * z
     return _smooth_minimum(behind, below, 1.5)
@@ -125,7 +125,7 @@ def _half(points: np.ndarray, triangles: np.ndarray, materials: np.ndarray) -> t
         _MOUTH: (inside & (y < 1), 260),
         _SOCKETS: (inside & (y > 1) & (z > 8.0), 150),
         _GUMS: ((materials == 2) & ~tongue & (z > 4) & (facing[:, 2] > -0.6), 230),
-        _TONGUE: ((materials == 2) & tongue & (y > -4.9), 120),
+        _TONGUE: ((materials == 2) & tongue & (y > -4.9) & (z > 3), 120),
         _TEETH: ((materials == 3) & crown & (facing[:, 2] > -0.5), 620),
         _LEFT: ((materials == 4) & (z > 7.2), 300),
     }
