@@ -30,7 +30,7 @@ from plain_losses import PlainWpdcWing
 from plain_network import PlainMobileFRNet
 from torch.utils.data import DataLoader
 
-from frnet.datasets import AugmentationConfig, EpochSampler, Sample, ProceduralFaces, init_worker, network_input
+from frnet.datasets import AugmentationConfig, EpochSampler, ProceduralFaces, Sample, init_worker, network_input
 from frnet.models import create_model
 from frnet.morphable import MorphableModel
 from frnet.nn import FRNetLoss

@@ -6,7 +6,8 @@ Writes ``frnet/morphable/data/builtin_face.safetensors`` (the face) and ``frnet/
 head that training faces are rendered with is mixed from ICT-FaceKit's vertices). The same input gives the same files.
 
 ``--ict`` is the public FaceXModel folder or an npz of it that also holds ``face_material`` and UV; ``--landmark-basis``
-and ``--grid`` are the published mean face whose 68 landmarks are the field's (3DDFA, MIT). See the card beside the face.
+and ``--grid`` are the published mean face whose 68 landmarks are the field's (3DDFA, MIT). See the card beside the
+face.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 from builtin_face.components import EXPRESSIONS, expression_components, metric, shape_components  # noqa: E402
 from builtin_face.head import PARTS, Head, cut_head  # noqa: E402
 from builtin_face.landmarks import landmark_targets  # noqa: E402
+
 from frnet.datasets.faces.expressions import draw_expressions  # noqa: E402
 from frnet.datasets.faces.poses import draw_rotations, place_in_crop  # noqa: E402
 from frnet.morphable import storage  # noqa: E402

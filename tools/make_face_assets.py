@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 from face_assets.colours import sample_colours  # noqa: E402
 from face_assets.fit import FACE_MESH_68, fit_head  # noqa: E402
 from face_assets.portraits import cut_portrait, depth_grid  # noqa: E402
+
 from frnet.datasets.faces.head import Head  # noqa: E402
 
 _ERROR, _YAW = 0.03, 28.0  # a fit is used up to this error, and on pictures that show the face from the front

@@ -1,6 +1,6 @@
 """How well the built-in face can be any face of ICT-FaceKit: fits it to random ones made of all their modes.
 
-    python tools/measure_builtin_face.py --ict ict_face_model_light.npz
+python tools/measure_builtin_face.py --ict ict_face_model_light.npz
 """
 
 from __future__ import annotations

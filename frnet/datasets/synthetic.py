@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 
+from frnet.datasets.augment import AugmentationConfig
 from frnet.datasets.dataset import FaceDataset
 from frnet.datasets.faces.store import FaceStore
 from frnet.datasets.sample import Face, LabelConvention, Sample
 from frnet.morphable import LANDMARK_MIRROR, MorphableModel
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["SyntheticFaces"]
 
@@ -65,7 +71,9 @@ class SyntheticFaces(FaceDataset):
         stored, image = self._read(row)
         points = stored.points[0, :_LANDMARKS, :2] * self._factor
         params = _resized(stored.params, self._factor)[0]
-        return Face(image, np.array([0.0, 0.0, *image.shape[1::-1]]), params.astype(np.float64), points.astype(np.float64))
+        return Face(
+            image, np.array([0.0, 0.0, *image.shape[1::-1]]), params.astype(np.float64), points.astype(np.float64)
+        )
 
     def row_name(self, row: int) -> str:
         return f"face {self._held[row]}"
@@ -92,11 +100,25 @@ class SyntheticFaces(FaceDataset):
             torch.from_numpy(points),
         )
 
+    def with_augmentation(self, augmentation: AugmentationConfig | None) -> Self:
+        """The same samples; None: as they are, not even mirrored.
+
+        Raises:
+            ValueError: an augmentation: everything has been done to these pictures already.
+        """
+        if augmentation is not None:
+            raise ValueError("SyntheticFaces: pictures are augmented when they are made; there is no more to be added")
+        other = copy.copy(self)
+        other.mirrored = False
+        return other
+
     def _read(self, row: int) -> tuple[object, np.ndarray]:
         stored = self._store.read(self._held[row : row + 1])
         image, size = stored.images[0], self.convention.size
         if size != len(image):
-            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if size < len(image) else cv2.INTER_LINEAR)
+            image = cv2.resize(
+                image, (size, size), interpolation=cv2.INTER_AREA if size < len(image) else cv2.INTER_LINEAR
+            )
         return stored, image
 
     def _reflected(self, points: np.ndarray, params: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from .folded import FoldedDepthwiseConv2d, FoldedHierarchicalDepthwiseConv2d
 from .hierarchical_depthwise_conv2d import HierarchicalDepthwiseConv2d
 from .losses import FRNetLoss, FRNetLossParts, VDCLoss, WingLoss, WPDCLoss
 from .mobile_block import MobileBlock
+from .points_loss import PointsLoss
 from .replace_depthwise import DepthwisePart, find_depthwise, replace_depthwise
 from .spatial_group_enhance import SpatialGroupEnhance
 from .squeeze_excite import SqueezeExcite
@@ -24,6 +25,7 @@ __all__ = [
     "FoldedHierarchicalDepthwiseConv2d",
     "HierarchicalDepthwiseConv2d",
     "MobileBlock",
+    "PointsLoss",
     "SpatialGroupEnhance",
     "SqueezeExcite",
     "SyncBatchNorm2d",

@@ -8,8 +8,24 @@ from pydantic import Field, model_validator
 
 from frnet.datasets import AugmentationConfig
 
-from .config_data import Data, ModelSection, MorphableSection, SyntheticData, ThreeDDFAListsData, ThreeHundredWLPData
-from .config_losses import FRNetLossSection, Loss, PDCLossSection, VDCLossSection, WingLossSection, WPDCLossSection
+from .config_data import (
+    Data,
+    MadeFacesData,
+    ModelSection,
+    MorphableSection,
+    SyntheticData,
+    ThreeDDFAListsData,
+    ThreeHundredWLPData,
+)
+from .config_losses import (
+    FRNetLossSection,
+    Loss,
+    PDCLossSection,
+    PointsLossSection,
+    VDCLossSection,
+    WingLossSection,
+    WPDCLossSection,
+)
 from .config_optimisation import EMA, SGD, AdamW, Cosine, Milestones, Optimizer, Schedule
 from .config_values import Count, Positive, Section
 
@@ -23,11 +39,13 @@ __all__ = [
     "HardwareSection",
     "LoggingSection",
     "Loss",
+    "MadeFacesData",
     "Milestones",
     "ModelSection",
     "MorphableSection",
     "Optimizer",
     "PDCLossSection",
+    "PointsLossSection",
     "Schedule",
     "SyntheticData",
     "ThreeDDFAListsData",
@@ -129,6 +147,10 @@ class TrainConfig(Section):
             raise ValueError(
                 f"schedule.warmup_epochs ({self.schedule.warmup_epochs:g}) must be less than epochs ({self.epochs})"
             )
-        if self.data.kind != "synthetic" and self.morphable.path is None:
+        if self.data.kind in ("300w-lp", "3ddfa-lists") and self.morphable.path is None:
             raise ValueError(f"morphable.path: data of kind {self.data.kind} needs the morphable model of its labels")
+        if self.data.kind == "faces" and (self.morphable.path is not None or self.augmentation is not None):
+            raise ValueError("data of kind faces bring their own morphable model and augmentation: set both to null")
+        if self.loss.kind == "points" and self.data.kind != "faces":
+            raise ValueError(f"loss.kind: points needs labels that data of kind {self.data.kind} lack")
         return self

@@ -10,7 +10,15 @@ from frnet.datasets import FaceRanges
 
 from .config_values import Count, Location, Section, Share
 
-__all__ = ["Data", "ModelSection", "MorphableSection", "SyntheticData", "ThreeDDFAListsData", "ThreeHundredWLPData"]
+__all__ = [
+    "Data",
+    "MadeFacesData",
+    "ModelSection",
+    "MorphableSection",
+    "SyntheticData",
+    "ThreeDDFAListsData",
+    "ThreeHundredWLPData",
+]
 
 
 class ModelSection(Section):
@@ -31,7 +39,8 @@ class MorphableSection(Section):
     """The morphable model whose parameters the network learns.
 
     Attributes:
-        path: as :func:`frnet.morphable.open_morphable` takes it; synthetic data can do without.
+        path: as :func:`frnet.morphable.open_morphable` takes it; synthetic data can do without, faces from
+            a store have the built-in face.
         landmarks: the folder of the landmark basis, for a grid.
         whitening: a file, ``labels`` for mean and standard deviation of the training labels, or null for the one that
             comes with the model or with the data.
@@ -59,6 +68,25 @@ class SyntheticData(Section):
     data_seed: int = 0
     ranges: FaceRanges = FaceRanges()
     cache: Location | None = None
+
+
+class MadeFacesData(Section):
+    """:class:`frnet.datasets.SyntheticFaces`: rendered faces and turned portraits that were made before.
+
+    Attributes:
+        store: the folder that ``tools/render_faces.py`` filled.
+        validation_store: another one, to validate with; null: a share of the training faces.
+        validation_share: of the training faces, held out where there is no store for that.
+        validation_count: most faces to validate with.
+        mirrored: whether training faces are mirrored at random.
+    """
+
+    kind: Literal["faces"]
+    store: Location
+    validation_store: Location | None = None
+    validation_share: Share = 0.01
+    validation_count: Count = 2000
+    mirrored: bool = True
 
 
 class ThreeHundredWLPData(Section):
@@ -112,4 +140,4 @@ class ThreeDDFAListsData(Section):
         return self
 
 
-Data = Annotated[SyntheticData | ThreeHundredWLPData | ThreeDDFAListsData, Field(discriminator="kind")]
+Data = Annotated[SyntheticData | MadeFacesData | ThreeHundredWLPData | ThreeDDFAListsData, Field(discriminator="kind")]

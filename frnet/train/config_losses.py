@@ -12,6 +12,7 @@ __all__ = [
     "FRNetLossSection",
     "Loss",
     "PDCLossSection",
+    "PointsLossSection",
     "VDCLossSection",
     "WPDCLossSection",
     "WingLossSection",
@@ -67,6 +68,17 @@ class PDCLossSection(Section):
     kind: Literal["pdc"]
 
 
+class PointsLossSection(Section):
+    """:class:`frnet.nn.PointsLoss`, for data that hold where vertices lie. Attributes are its arguments."""
+
+    kind: Literal["points"]
+    width: Positive = 10.0
+    curvature: Positive = 2.0
+    depth: NotNegative = 0.4
+    coefficients: NotNegative = 0.02
+
+
 Loss = Annotated[
-    FRNetLossSection | WPDCLossSection | WingLossSection | VDCLossSection | PDCLossSection, Field(discriminator="kind")
+    FRNetLossSection | WPDCLossSection | WingLossSection | VDCLossSection | PDCLossSection | PointsLossSection,
+    Field(discriminator="kind"),
 ]

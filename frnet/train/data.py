@@ -12,6 +12,7 @@ from frnet.datasets import (
     LabelConvention,
     Mirror,
     ProceduralFaces,
+    SyntheticFaces,
     ThreeDDFALists,
     ThreeHundredWLP,
     find_mirror,
@@ -19,7 +20,7 @@ from frnet.datasets import (
 from frnet.datasets.parallel import Progress
 from frnet.morphable import MorphableModel, load_whitening, open_morphable, procedural_face
 
-from .config import SyntheticData, ThreeDDFAListsData, ThreeHundredWLPData, TrainConfig
+from .config import MadeFacesData, SyntheticData, ThreeDDFAListsData, ThreeHundredWLPData, TrainConfig
 from .config_files import ConfigError
 
 __all__ = ["TrainingData", "open_data", "open_network_morphable"]
@@ -44,13 +45,18 @@ class TrainingData(NamedTuple):
 
 
 def open_network_morphable(config: TrainConfig) -> MorphableModel:
-    """The model the configuration names, without looking at data; the procedural face where it names none.
+    """The model the configuration names, without looking at data.
+
+    Where it names none that is the built-in face for faces from a store, and else the procedural one.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`frnet.morphable.open_morphable`.
     """
     section = config.morphable
-    morphable = procedural_face() if section.path is None else open_morphable(section.path, section.landmarks)
+    if section.path is not None:
+        morphable = open_morphable(section.path, section.landmarks)
+    else:
+        morphable = MorphableModel.builtin() if isinstance(config.data, MadeFacesData) else procedural_face()
     if isinstance(section.whitening, Path):
         morphable = morphable.with_whitening(*load_whitening(section.whitening))
     return morphable
@@ -79,6 +85,8 @@ def open_data(
     data = config.data
     if isinstance(data, SyntheticData):
         opened = _synthetic(config, data, morphable, size, data.cache or synthetic_cache, progress)
+    elif isinstance(data, MadeFacesData):
+        opened = _made_faces(config, data, size)
     elif isinstance(data, ThreeHundredWLPData):
         opened = _three_hundred_wlp(config, data, morphable, size, progress)
     else:
@@ -110,6 +118,17 @@ def _synthetic(
     )
     validation = ProceduralFaces(data.validation_count, morphable, data_seed=data.data_seed + 1, **common)
     report = [f"{len(train)} faces drawn to train with, {len(validation)} to validate with, kept in {cache}"]
+    return TrainingData(train, validation, train.morphable, report)
+
+
+def _made_faces(config: TrainConfig, data: MadeFacesData, size: int) -> TrainingData:
+    train = SyntheticFaces(data.store, size=size, mirrored=data.mirrored, seed=config.seed)
+    if data.validation_store is None:
+        train, validation = train.split(data.validation_share, config.seed)
+    else:
+        validation = SyntheticFaces(data.validation_store, size=size, mirrored=False)
+    validation = validation.subset(range(min(len(validation), data.validation_count)))
+    report = [f"{len(train)} made faces to train with, {len(validation)} to validate with"]
     return TrainingData(train, validation, train.morphable, report)
 
 

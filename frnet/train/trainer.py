@@ -95,7 +95,7 @@ class Trainer:
         self.average = None if config.ema is None else averaged(network, config.ema.decay).to(fabric.device, self.dtype)
         if fabric.world_size > 1:
             network = synchronise_batch_norm(network)
-        self.loss = TrainingLoss(config.loss, self.morphable).to(fabric.device)
+        self.loss = TrainingLoss(config.loss, self.morphable, data.train).to(fabric.device)
         self.network, self.optimizer = fabric.setup(network, build_optimizer(config.optimizer, network))
         self.sampler = EpochSampler(data.train, seed=config.seed, rank=fabric.global_rank, world=fabric.world_size)
         self.loader = DataLoader(
@@ -180,7 +180,8 @@ class Trainer:
         images = network_input(batch.image.to(device, non_blocking=True), self.dtype)
         target = self.morphable.whiten(batch.params.to(device, self.dtype, non_blocking=True))
         self.optimizer.zero_grad()
-        loss, parts = self.loss(self.network(images).to(self.dtype), target)
+        points = batch.points.to(device, self.dtype, non_blocking=True)
+        loss, parts = self.loss(self.network(images).to(self.dtype), target, points)
         self.fabric.backward(loss)
         if config.gradient_clip is not None:
             parts["gradient_norm"] = self.fabric.clip_gradients(

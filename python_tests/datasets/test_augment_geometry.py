@@ -16,9 +16,9 @@ from frnet.datasets import (
     FaceRanges,
     Flip,
     LabelConvention,
+    ProceduralFaces,
     RoiJitter,
     Rotation,
-    ProceduralFaces,
     ThreeHundredWLP,
     augment,
 )

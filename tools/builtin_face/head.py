@@ -64,7 +64,9 @@ def _smooth_minimum(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
     return -width * np.logaddexp(-a / width, -b / width)
 
 
-def cut_head(points: np.ndarray, faces: np.ndarray, materials: np.ndarray, own: np.ndarray, targets: np.ndarray) -> Head:
+def cut_head(
+    points: np.ndarray, faces: np.ndarray, materials: np.ndarray, own: np.ndarray, targets: np.ndarray
+) -> Head:
     """The head, from ICT-FaceKit's vertices; everything is done on one half and mirrored.
 
     Args:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from face_assets.fit import Fit
 from scipy import sparse
 from scipy.ndimage import maximum_filter
 from scipy.sparse.linalg import factorized
 
+from face_assets.fit import Fit
 from frnet.datasets.faces.head import Head
 
 __all__ = ["sample_colours"]

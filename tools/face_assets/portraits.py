@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from face_assets.fit import Fit
 from scipy.ndimage import distance_transform_edt, gaussian_filter, maximum_filter
 
+from face_assets.fit import Fit
 from frnet.datasets.faces.head import Head
 from frnet.datasets.faces.warps import CELL, CELLS, HALF, PATCH, PIXELS_PER_CENTIMETRE
 

@@ -94,9 +94,10 @@ def draw_expressions(
     weights *= rng.uniform(0.85, 1.15, weights.shape)
     weights[:, [index[name] for name in names if name.startswith(_LOOKS)]] = 0
     side, up = rng.normal(0, 0.35, (2, count)).clip(-1, 1)  # where the eyes look: both the same way; lids follow
-    for name, look in (("eyeLookOut_L", side), ("eyeLookIn_R", side), ("eyeLookIn_L", -side), ("eyeLookOut_R", -side),
-                       ("eyeLookUp_L", up), ("eyeLookUp_R", up), ("eyeLookDown_L", -up), ("eyeLookDown_R", -up)):  # fmt: skip
-        weights[:, index[name]] = look
+    looks = {"Out_L": side, "In_R": side, "In_L": -side, "Out_R": -side}
+    looks |= {"Up_L": up, "Up_R": up, "Down_L": -up, "Down_R": -up}
+    for name, look in looks.items():
+        weights[:, index[f"eyeLook{name}"]] = look
     eyes = [index["eyeBlink_L"], index["eyeBlink_R"]]
     weights[:, eyes] += np.where(rng.random((count, 2)) < 0.06, rng.uniform(0.4, 1.0, (count, 2)), 0)
     weights[:, eyes] = np.where(rng.random((count, 1)) < 0.06, rng.uniform(0.8, 1.05, (count, 1)), weights[:, eyes])

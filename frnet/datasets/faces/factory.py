@@ -51,7 +51,7 @@ class FaceFactory:
         ict: ICT-FaceKit's model (``FaceXModel`` or the npz of it).
         assets: folder that ``tools/make_face_assets.py`` wrote; None: colours and backgrounds are made up and there
             are no portraits.
-        ingredients: what faces are made of.
+        ingredients: what faces are made of; None: all there is.
         size: side of the crops.
 
     Attributes:
@@ -65,9 +65,10 @@ class FaceFactory:
         self,
         ict: str | os.PathLike[str],
         assets: str | os.PathLike[str] | None = None,
-        ingredients: Ingredients = Ingredients(),
+        ingredients: Ingredients | None = None,
         size: int = 120,
     ) -> None:
+        ingredients = ingredients or Ingredients()
         self.head, self.ingredients, self.size = Head(ict), ingredients, size
         held = {} if assets is None else _assets(Path(assets), self.head)
         photographs = held.get("backgrounds") if ingredients.photo_backgrounds else None

@@ -199,8 +199,9 @@ class Hair:
         width = np.abs(skin[:, 0]).max() + 0.2
         deep = skin[:, 2].max() - 1.5
         out = np.stack([width * np.sin(angle), np.full(_COLUMNS, low), 0.5 + (deep + 1.0) * np.cos(angle)], 1)
-        far = out + reach * np.stack([np.sin(angle) * (0.9 if whole else 0.5), np.full(_COLUMNS, -rng.uniform(0, 0.35)),
-                                      np.cos(angle)], 1) * (1 if whole else np.cos(angle * np.pi / 2 / half)[:, None])  # fmt: skip
+        down = np.full(_COLUMNS, -rng.uniform(0, 0.35))
+        away = np.stack([np.sin(angle) * (0.9 if whole else 0.5), down, np.cos(angle)], 1)
+        far = out + reach * away * (1 if whole else np.cos(angle * np.pi / 2 / half)[:, None])
         for line in (out, far):
             line[:, 1] += tilt * (line[:, 2] - 6)
         return sheet(np.stack([out, far]), cloth * rng.uniform(0.5, 1.1))

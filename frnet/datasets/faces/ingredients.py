@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from frnet.datasets.faces.poses import PoseRanges
@@ -38,7 +38,7 @@ class Ingredients:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     portraits: float = 0.4
-    poses: PoseRanges = PoseRanges()
+    poses: PoseRanges = field(default_factory=PoseRanges)
     photo_colours: bool = True
     mixed_colours: bool = True
     brows_and_lips: bool = True

@@ -18,7 +18,9 @@ def cover_with_patches(rng: np.random.Generator, picture: np.ndarray, background
         angle = np.sort(rng.uniform(0, 2 * np.pi, corners))
         reach = rng.uniform(0.05, 0.22) * side * rng.uniform(0.5, 1.5, corners)
         stretch = [1.0, rng.uniform(0.3, 2.5)]
-        outline = rng.uniform(0.1, 0.9, 2) * side + np.stack([np.cos(angle), np.sin(angle)], 1) * reach[:, None] * stretch
+        outline = (
+            rng.uniform(0.1, 0.9, 2) * side + np.stack([np.cos(angle), np.sin(angle)], 1) * reach[:, None] * stretch
+        )
         mask = np.zeros((side, side), np.uint8)
         cv2.fillPoly(mask, [outline.astype(np.int32)], 1)
         np.copyto(picture, backgrounds.draw(rng), where=mask.astype(bool)[:, :, None])

@@ -40,15 +40,15 @@ class Painter:
         self._skin = Skin(head, self._fields, None if colours is None else np.array(colours), ingredients)
         self._hair = Hair(head, self._fields, ingredients)
         self._casters = np.flatnonzero(head.parts == 0)[::3]
-        self._shine = np.select([np.isin(head.parts, (5, 6, 7, 8)), head.parts == 4, head.parts > 0], [7.0, 3.0, 1.0], 1.0)
+        self._shine = np.select(
+            [np.isin(head.parts, (5, 6, 7, 8)), head.parts == 4, head.parts > 0], [7.0, 3.0, 1.0], 1.0
+        )
         self._shine = self._shine.astype(np.float32)
         self._front = np.flatnonzero((head.parts == 0) & (head.neutral[:, 2] > 6))[::7]
         rng = np.random.default_rng(5)
         self._strands = rng.standard_normal(_STRANDS).astype(np.float32)
 
-    def draw(
-        self, rng: np.random.Generator, coefficients: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def draw(self, rng: np.random.Generator, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pictures of heads with these coefficients [n, C].
 
         Returns:
@@ -87,7 +87,9 @@ class Painter:
             pieces, panes = self._pieces(rng, vertices[n], turned[n], rotation[n], mean[n], worn[n])
             lit = [_lit(piece, rotation[n], light, n) for piece in pieces]
             meshes = [(pixels[n], head.triangles, colours[n])]
-            meshes += [(place(at), both_sides(piece.triangles), shade) for piece, (at, shade) in zip(pieces, lit, strict=True)]
+            meshes += [
+                (place(at), both_sides(piece.triangles), shade) for piece, (at, shade) in zip(pieces, lit, strict=True)
+            ]
             picture, depth = raster.draw(*_joined(meshes), self._size)
             self._draw_covers(picture, depth, worn[n], rotation[n], diffuse[n], light, n, place)
             for pane in panes:

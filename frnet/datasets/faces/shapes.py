@@ -80,6 +80,6 @@ def box(centre: np.ndarray, half: np.ndarray, turn: np.ndarray, albedo: np.ndarr
     corners = signs * half @ turn.T + centre
     faces = np.array([(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)])
     first = 4 * np.arange(6)[:, None]
-    triangles = np.concatenate([first + [0, 1, 2], first + [0, 2, 3]]).astype(np.int32)
+    triangles = np.concatenate([first + np.array([0, 1, 2]), first + np.array([0, 2, 3])]).astype(np.int32)
     colours = np.tile(np.asarray(albedo, np.float32), (24, 1))
     return Piece(corners[faces.reshape(-1)].astype(np.float32), triangles, colours, to_camera)

@@ -84,7 +84,9 @@ class Skin:
         if wanted.wrinkles:
             strength = rng.uniform(0, 0.5, (count, len(self._folds))) * (rng.random((count, 1)) < 0.4)
             albedo *= np.exp(-(strength.astype(np.float32) @ self._folds))[:, :, None]
-        fine = rng.uniform(0, 0.09, (count, 1)).astype(np.float32) * fields.draw(rng, rng.uniform(0.4, 1.5, count), count)
+        fine = rng.uniform(0, 0.09, (count, 1)).astype(np.float32) * fields.draw(
+            rng, rng.uniform(0.4, 1.5, count), count
+        )
         fine += rng.uniform(0, 0.12, (count, 1)).astype(np.float32) * fields.draw(rng, 5.0, count)
         grain = np.where(rng.random(count) < 0.6, rng.uniform(0, 0.08, count), 0).astype(np.float32)
         albedo *= np.exp(fine + grain[:, None] * fields.noise(rng, count))[:, :, None]
@@ -100,7 +102,9 @@ class Skin:
         if self._wanted.mixed_colours:
             chosen = np.flatnonzero(rng.random(count) < 0.5)
             second = self._one(rng, len(chosen))
-            mask = self._fields.draw(rng, 6.0, len(chosen)) + rng.uniform(-0.7, 0.7, (len(chosen), 1)).astype(np.float32)
+            mask = self._fields.draw(rng, 6.0, len(chosen)) + rng.uniform(-0.7, 0.7, (len(chosen), 1)).astype(
+                np.float32
+            )
             mask = (1 / (1 + np.exp(-4 * mask)))[:, :, None]
             power = rng.uniform(0, 1, (len(chosen), 1, 1)).astype(np.float32)
             second *= (mean[chosen] / second[:, self._front].mean(1, keepdims=True)) ** power
@@ -158,7 +162,9 @@ class Skin:
             ball = vertices[:, balls]
             middle = centre + (ball - self._head.neutral[balls]).mean(1)[:, None]
             x, y, z = np.moveaxis(ball - middle, -1, 0)
-            cy, sy, cp, sp = (f[:, None].astype(np.float32) for f in (np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)))
+            cy, sy, cp, sp = (
+                f[:, None].astype(np.float32) for f in (np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch))
+            )
             y, z = cp * y - sp * z, sp * y + cp * z
             x, z = cy * x + sy * z, cy * z - sy * x
             vertices[:, balls] = middle + np.stack([x, y, z], -1)
@@ -207,7 +213,9 @@ def _folds(at: np.ndarray, marks: np.ndarray) -> list[np.ndarray]:
     def line(points: np.ndarray, width: float) -> np.ndarray:
         return np.exp(-((at[:, None, :2] - points[None]) ** 2).sum(2).min(1) / width**2)
 
-    folds = [np.exp(-(((y - brow - level - 0.05 * np.abs(x)) / 0.16) ** 2) - (x / 4.2) ** 4) for level in (1.1, 2.0, 2.9)]
+    folds = [
+        np.exp(-(((y - brow - level - 0.05 * np.abs(x)) / 0.16) ** 2) - (x / 4.2) ** 4) for level in (1.1, 2.0, 2.9)
+    ]
     folds.append(sum(np.exp(-(((np.abs(x) - 0.5) / 0.15) ** 2) - ((y - brow + 0.1) / 0.7) ** 2) for _ in range(1)))
     for nose, corner, eye, outward in ((31, 48, 36, -1), (35, 54, 45, 1)):
         start, end = marks[nose, :2] + [0.5 * outward, 0.3], marks[corner, :2] + [0.7 * outward, -0.3]

@@ -62,7 +62,7 @@ def glasses(rng: np.random.Generator, marks: np.ndarray) -> tuple[list[Piece], l
     lift = np.array([0, rng.uniform(0.0, 0.5), 0.25])
     pieces.append(tube([left, (left + right) / 2 + lift, right], np.full(3, bar / 2), frame, sides=4))
     for end, ear in zip(outer_ends, (marks[0], marks[16]), strict=True):
-        hinge = end + [0, high * rng.uniform(0.2, 0.8), 0]
+        hinge = end + np.array([0, high * rng.uniform(0.2, 0.8), 0])
         side = np.sign(end[0] - nose[0])
         behind = np.array([ear[0] + side * 0.5, hinge[1] - 0.2, ear[2] - 3.5])
         tall = np.array([0, max(0.1, thick) * rng.uniform(0.5, 1.5), 0])
@@ -95,9 +95,9 @@ def hand_or_thing(rng: np.random.Generator, marks: np.ndarray, skin: np.ndarray)
     radii = rng.uniform(0.4, 3.5) * np.array([1.0, 1.0, 0.9, 0.9, 0.85])
     pieces = [tube(line, radii, colour, np.eye(3), sides=12)]
     if kind == 2:  # a microphone, a spoon, a flower: something thicker at its end
-        head = linear(rng.uniform(0, 255, 3))
-        pieces = [tube(line, radii * 0.35, colour, np.eye(3)),
-                  tube(at + np.linspace(-0.5, 0.5, 3)[:, None] * along, radii[:3], head, np.eye(3), sides=12)]  # fmt: skip
+        bulb = at + np.linspace(-0.5, 0.5, 3)[:, None] * along
+        head = tube(bulb, radii[:3], linear(rng.uniform(0, 255, 3)), np.eye(3), sides=12)
+        pieces = [tube(line, radii * 0.35, colour, np.eye(3)), head]
     return pieces
 
 
@@ -146,7 +146,9 @@ def torso(rng: np.random.Generator, rotation: np.ndarray) -> Piece:
         -1,
     )
     yaw = np.degrees(np.arctan2(rotation[0, 2], rotation[2, 2]))
-    turn = rotations(np.array([yaw * rng.uniform(0, 1) + rng.normal(0, 10)]), rng.normal(0, 8, 1), rng.normal(0, 8, 1))[0]
+    turn = rotations(np.array([yaw * rng.uniform(0, 1) + rng.normal(0, 10)]), rng.normal(0, 8, 1), rng.normal(0, 8, 1))[
+        0
+    ]
     stripes = 0.4 * np.sin(v * rng.uniform(5, 90)) * (rng.random() < 0.3)
     colours = linear(rng.uniform(5, 245, 3)) * np.exp(stripes + rng.normal(0, 0.12, (rows, columns)))[:, :, None]
     return sheet(places, colours, turn, closed=True)

@@ -63,7 +63,9 @@ class Portraits:
         near = rng.random(count) < 0.4
         yaw = np.where(near, rng.normal(0, 20, count), rng.uniform(-65, 65, count))
         pitch = np.where(rng.random(count) < 0.6, rng.normal(0, 9, count), rng.uniform(-32, 32, count))
-        roll = np.where(rng.random(count) < 0.6, rng.normal(0, 12, count), rng.uniform(-ranges.roll, ranges.roll, count))
+        roll = np.where(
+            rng.random(count) < 0.6, rng.normal(0, 12, count), rng.uniform(-ranges.roll, ranges.roll, count)
+        )
         turn = rotations(yaw, pitch, roll)
         stretch = np.exp(rng.normal(0, [0.05, 0.05, 0.09], (count, 3)))[:, None]
         turned = np.einsum("nij,nvj->nvi", self._rotations[chosen], heads[:, points]) - self._centres[chosen][:, None]
