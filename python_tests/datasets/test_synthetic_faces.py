@@ -80,7 +80,7 @@ def test_landmarks_are_seen_where_labels_say(ict, monkeypatch, degradation):
             away.append(np.linalg.norm(seen / 255 - 0.5) * _SPAN)
         away = np.array(away) * factory.size / np.sqrt(2) / 17  # a face is 17 cm long, and that part of the crop
         assert np.median(away) < 0.25  # pixels
-        assert (away < 0.5).mean() > 0.9  # but for what is hidden, or lies beside an edge
+        assert (away < 0.5).mean() > 0.8  # but for what is hidden, or lies beside an edge
 
 
 def test_parameters_make_nearly_the_points(factory, store):
