@@ -62,9 +62,10 @@ def test_landmarks_are_vertices_and_depth_starts_at_the_rearmost(aligner, photo,
 def test_pose_is_that_of_the_parameters(aligner, photo):
     (face,) = aligner(photo, rois=ROI)
     np.testing.assert_allclose(face.pose, geometry.pose_angles(face.params))
-    (mirrored,) = aligner(np.ascontiguousarray(photo[:, ::-1]), rois=[[69.0, 90.0, 369.0, 390.0]])
-    assert mirrored.pose.yaw == pytest.approx(-face.pose.yaw, abs=4)
-    assert mirrored.pose.roll == pytest.approx(-face.pose.roll, abs=4)
+    (mirrored,) = aligner(np.ascontiguousarray(photo[:, ::-1]), rois=[[70.0, 90.0, 370.0, 390.0]])
+    # The network is not quite symmetric: 0.32 and 0.23 degrees on this photograph of -18.6 and 11.8.
+    assert mirrored.pose.yaw == pytest.approx(-face.pose.yaw, abs=0.4)
+    assert mirrored.pose.roll == pytest.approx(-face.pose.roll, abs=0.4)
 
 
 def test_all_faces_of_a_call_are_one_batch(aligner, photo, monkeypatch):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import xml.etree.ElementTree as ElementTree
 
 import cv2
 import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
+from support.plots import check_curve, curves_of
 
 from frnet.align import read_image
 from frnet.evaluate import (
@@ -73,8 +73,8 @@ def test_plots_are_readable_and_say_what_they_show(errors, tmp_path):
     assert picture.shape[1] > 800
     colours = {tuple(c) for c in picture.reshape(-1, 3)[::7].tolist()}
     assert len(colours) > 20
-    root = ElementTree.parse(svg).getroot()
-    assert root.tag.endswith("svg")
+    for curve, values in zip(curves_of(svg, 10, 100), errors.values(), strict=True):
+        check_curve(curve, values)
     text = svg.read_text()
     for words in ("NME (% of face size)", "images with at most this NME (%)", "two methods", "other, with a comma"):
         assert words in text  # matplotlib writes the words of its paths into comments

@@ -38,6 +38,14 @@ def test_directions():
     assert (rotation_from_euler(0, 0, 30) @ right)[1] < 0  # clockwise in the image
 
 
+def test_mirrored_faces(rng):
+    """In a mirrored image yaw and roll have the other sign, pitch the same."""
+    yaw, pitch, roll = rng.uniform(-80, 80, size=(3, 50))
+    flip = np.diag([-1.0, 1.0, 1.0])
+    mirrored = euler_from_rotation(flip @ rotation_from_euler(yaw, pitch, roll) @ flip)
+    np.testing.assert_allclose(mirrored, np.stack([-yaw, pitch, -roll], -1), rtol=0, atol=1e-9)
+
+
 def test_inverse_on_random_angles(rng):
     angles = np.stack([rng.uniform(-90, 90, 500), *rng.uniform(-180, 180, size=(2, 500))], -1)
     np.testing.assert_allclose(euler_from_rotation(rotation_from_euler(*angles.T)), angles, rtol=0, atol=1e-9)

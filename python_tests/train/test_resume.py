@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from support.training import environment, finished_run, run, small_command, stor
 
 # Long enough to be killed in the middle of an epoch; with all that has a state.
 LONG = (
-    "data={count: 480, validation_count: 12}",
+    "data={count: 480, validation_count: 12}",  # thirty steps an epoch
     "optimizer={kind: adamw, lr: 1e-3}",
     "loss={kind: frnet, balance: gradient, resample: 10}",
     "ema={decay: 0.9}",
@@ -23,6 +24,9 @@ LONG = (
     "checkpoint.every_steps=4",
     "hardware.workers=1",
 )
+
+
+STEPS = 60
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +42,34 @@ def undisturbed(tmp_path_factory, cache) -> dict[str, torch.Tensor]:
     return stored_tensors(out)
 
 
-def start_and_wait_for_state(out: Path, cache: str, states: int = 1) -> subprocess.Popen[str]:
-    """A run that has written so many states, of which the first two are in the middle of the first epoch."""
+def start_and_wait_for_state(
+    out: Path, cache: str, states: int = 1, options: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """A run that has written so many states."""
+    before = {state_file(out)}
     process = subprocess.Popen(
-        small_command(out, *LONG, cache),
+        small_command(out, *LONG, cache, options=options),
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    deadline, seen = time.monotonic() + 600, set()
-    while len(seen) < states:
+    deadline, seen = time.monotonic() + 600, set(before)
+    while len(seen) < len(before) + states:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline, "no state was written"
-        if (out / "state.ckpt").exists():
-            seen.add((out / "state.ckpt").stat().st_ino)
+        seen.add(state_file(out))
         time.sleep(0.002)
     return process
 
 
-def resume(out: Path, cache: str) -> str:
-    return finished_run(out, *LONG, cache, options=["--resume"])
+def state_file(out: Path) -> tuple[int, int] | None:
+    """Which file the state is in; every one that is written is another."""
+    try:
+        status = (out / "state.ckpt").stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
@@ -67,27 +78,26 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
         assert torch.equal(value, second[name]), name
 
 
-def test_killed_and_resumed_it_gives_the_same_bits(tmp_path, cache, undisturbed):
-    """SIGKILL right behind the second state, in the middle of the first epoch."""
+def test_killed_stopped_and_resumed_it_gives_the_same_bits(tmp_path, cache, undisturbed):
+    """SIGKILL right behind the second state, in the middle of the first epoch; then asked to stop, as a terminal asks:
+    all its processes at once, those that read data too. (Both signals that ask are in test_stop.py.)
+    """
     out = tmp_path / "run"
     start_and_wait_for_state(out, cache, states=2).kill()
     time.sleep(0.5)
-    step = torch.load(out / "state.ckpt", weights_only=True)["step"]
-    assert 0 < step < 60
-    assert f"going on after step {step} of 60" in resume(out, cache)
-    assert_same(stored_tensors(out), undisturbed)
+    killed = torch.load(out / "state.ckpt", weights_only=True)["step"]
+    assert 0 < killed < STEPS
 
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_it_does_between_steps_and_goes_on(tmp_path, cache, undisturbed, number):
-    """Asked as a terminal or a scheduler does: all its processes at once, those that read data too."""
-    out = tmp_path / "run"
-    process = start_and_wait_for_state(out, cache)
-    os.killpg(process.pid, number)
+    process = start_and_wait_for_state(out, cache, options=["--resume"])
+    os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=600)
     assert process.returncode == 130, said
+    assert f"going on after step {killed} of {STEPS}" in said
     assert "--resume goes on from there" in said
-    resume(out, cache)
+    stopped = torch.load(out / "state.ckpt", weights_only=True)["step"]
+    assert killed < stopped < STEPS
+
+    assert f"going on after step {stopped} of {STEPS}" in finished_run(out, *LONG, cache, options=["--resume"])
     assert_same(stored_tensors(out), undisturbed)
 
 
@@ -136,9 +146,3 @@ def test_torchrun_starts_them_as_well_and_the_bits_are_the_same(tmp_path, cache,
     result = run([*launcher, *command[3:]])
     assert result.returncode == 0, result.stderr
     assert_same(stored_tensors(out), shared_by_two)
-
-
-def test_a_batch_that_cannot_be_shared(tmp_path, cache):
-    result = run(small_command(tmp_path / "run", *SHARED, cache, "hardware.devices=2", "batch_size=15"))
-    assert result.returncode != 0
-    assert "batch_size: 15 cannot be shared equally by 2 processes" in result.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import math
 import shutil
 
 import numpy as np
@@ -17,7 +16,7 @@ from support.training import small_config, stored_tensors
 from frnet import geometry
 from frnet.datasets import ProceduralFaces
 from frnet.evaluate import nme_percent
-from frnet.models import load_checkpoint
+from frnet.models import create_model, load_checkpoint
 from frnet.morphable import procedural_face
 from frnet.nn import FRNetLoss, VDCLoss, WingLoss, WPDCLoss
 from frnet.train import ConfigError, RunFolder, TrainingError, load_config, run_folder, train
@@ -113,12 +112,15 @@ def test_tensorboard_has_curves_pictures_and_the_configuration(finished):
 
 
 def test_it_learns(tmp_path):
-    """From nothing to well below the error of the mean face in the mean pose, which a network that sees nothing has."""
+    """From nothing to well below the error of the mean face in the mean pose, which a network that sees nothing has.
+
+    The one learning test: the project's own network, losses and data; 0.45 and 0.50 of that error with two seeds.
+    """
     config = small_config(
         "optimizer={kind: adamw, lr: 1e-2}",
         "schedule={kind: cosine}",
         "augmentation=null",
-        "model.settings={width: 0.5, input_size: 48}",
+        "model={name: mobile_frnet, settings: {width: 0.5, input_size: 48}}",
         "data={count: 512, ranges: {yaw: 40, pitch: 15, roll: 15}}",
         "epochs=5",
         "ema=null",
@@ -167,11 +169,26 @@ def test_losses_are_those_of_frnet_nn():
     torch.testing.assert_close(loss, (pred - target).square().mean())
 
 
-def test_bfloat16(tmp_path):
-    result = train(small_config("hardware.precision=bfloat16", "epochs=2", "gradient_clip=1"), tmp_path / "run")
-    assert math.isfinite(result.history[-1]["train_loss"])
-    assert result.history[-1]["train_gradient_norm"] > 0
+def test_bfloat16(finished, tmp_path):
+    """The network computes with 8 bits, of which its loss shows a little; its weights and the loss stay float32."""
+    result = train(small_config("hardware.precision=bfloat16", "epochs=2"), tmp_path / "run")
+    rounded, exact = (run.history[0]["train_loss"] for run in (result, finished[0]))
+    assert 1e-6 < abs(rounded / exact - 1) < 0.03
     assert stored_tensors(result.folder.path)[".network.fc.weight"].dtype == torch.float32
+
+
+def test_gradients_are_clipped(tmp_path):
+    """Each of four plain steps is as long as the rate times the longest gradient allowed, and the turns are small."""
+    plain = "optimizer={kind: sgd, lr: 1e-3, momentum: 0, nesterov: false, weight_decay: 0}"
+    schedule = "schedule={milestones: [1], warmup_epochs: 0}"
+    config = small_config(plain, schedule, "epochs=1", "gradient_clip=0.5")
+    torch.manual_seed(config.seed)
+    before = dict(create_model("mobilenet_v1", width=0.25, input_size=32).named_parameters())
+    result = train(config, tmp_path / "run")
+    after = stored_tensors(result.folder.path)
+    moved = torch.cat([(after[f".network.{name}"] - value).flatten() for name, value in before.items()]).norm().item()
+    assert result.history[0]["train_gradient_norm"] > 10 * 0.5  # what was clipped
+    assert 0.5 * 4 * 1e-3 * 0.5 < moved < 4 * 1e-3 * 0.5 * 1.001
 
 
 @pytest.mark.cuda
