@@ -4,10 +4,11 @@ from frnet.io.images import ImageError, check_image, read_image
 from frnet.io.meshes import face_mesh, save_mesh, vertex_colors
 from frnet.render.draw import draw_axes, draw_face, draw_faces, draw_landmarks, draw_mesh
 
-from .aligner import FaceAligner, Regions
+from .aligner import FaceAligner
 from .detectors import Detections, Detector, HaarDetector, YuNetDetector, open_detector
 from .face import Face, Pose
 from .files import FileResult, align_files, expand_inputs
+from .regions import Regions
 from .video import FaceTracker, Track, align_video
 
 __all__ = [

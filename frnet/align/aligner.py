@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,31 +15,17 @@ from torch import Tensor, nn
 
 from frnet import geometry, ops
 from frnet.io.images import Image, check_image, read_image
+from frnet.models import complexity
 from frnet.morphable import MorphableModel, open_morphable
 from frnet.weights import Checkpoint, check_basis, choose_whitening, load_checkpoint
 
+from .crops import Crop, check_normalisation, following_crop, network_input, upright_params
 from .detectors import Detector, open_detector
 from .face import Face, Pose
+from .regions import Regions, check_boxes, detected_regions
+from .threads import limited_threads
 
 ImageLike = str | os.PathLike | Image
-
-
-@dataclass(eq=False)
-class Regions:
-    """Where the faces of one image are.
-
-    Attributes:
-        rois: float64 [n, 4]: x0, y0, x1, y1 of the squares to crop, in image pixels.
-        boxes: float32 [n, 4], the boxes they come from, if any.
-        scores: float32 [n], the detector's scores, if there was a detector.
-    """
-
-    rois: NDArray[np.float64]
-    boxes: NDArray[np.float32] | None = None
-    scores: NDArray[np.float32] | None = None
-
-    def __len__(self) -> int:
-        return len(self.rois)
 
 
 class FaceAligner:
@@ -58,18 +44,23 @@ class FaceAligner:
         detector: a YuNet ``.onnx`` file, a Haar ``.xml`` file, a :class:`Detector`, or None: then calls must
             say where the faces are.
         passes: how often the network sees a face, at least 1. From the second time on, the crop comes from
-            the landmarks of the time before, which fits the face better than a detector's box does.
-        device: where the network runs; the CPU by default.
+            the landmarks of the time before, which fits the face better than a detector's box does. By default
+            twice where the crop comes from a box, and once where it is given, as by the landmarks of the frame
+            before: there a second look changes little.
+        device: where the network runs, as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; the CPU by default.
         batch_size: most faces the network sees at once. All faces of a call make one batch up to this size.
 
     Raises:
         FileNotFoundError, CheckpointError, ValueError: a file is missing, damaged, or does not fit the
-            others; the message names it.
-        RuntimeError: ``device`` is CUDA, and torch sees none.
+            others; the message names it. Also a device of another kind.
+        RuntimeError: ``device`` is CUDA, and torch sees none, or not so many.
+
+    Note:
+        ``model`` is the network as it is run: fused, where it can be. On the CPU few faces run on one thread and
+        many on torch's (see :mod:`frnet.align.threads`); torch's own setting stays as it is.
 
     Example:
-        >>> aligner = FaceAligner("mb05_120x120.pth", "bfm_noneck_v3.pkl",
-        ...                       detector="yunet.onnx", passes=2)  # doctest: +SKIP
+        >>> aligner = FaceAligner("mb05_120x120.pth", "bfm_noneck_v3.pkl", detector="yunet.onnx")  # doctest: +SKIP
         >>> for face in aligner("photo.jpg"):  # doctest: +SKIP
         ...     print(face.pose.yaw, face.landmarks[30])
     """
@@ -80,13 +71,17 @@ class FaceAligner:
         morphable: MorphableModel | str | os.PathLike,
         whitening: Any = None,
         detector: Detector | str | os.PathLike | None = None,
-        passes: int = 1,
+        passes: int | None = None,
         device: torch.device | str | None = None,
         batch_size: int = 64,
     ) -> None:
-        if passes < 1 or batch_size < 1:
+        if (passes is not None and passes < 1) or batch_size < 1:
             raise ValueError(f"FaceAligner: passes and batch_size must be >= 1, got {passes} and {batch_size}")
-        checkpoint = _open_checkpoint(weights)
+        self.device = open_device(device)
+        self.detector = open_detector(detector)
+        self.passes, self.batch_size = passes, batch_size
+        self.checkpoint = checkpoint = _open_checkpoint(weights)
+        check_normalisation(checkpoint)
         if not isinstance(morphable, MorphableModel):
             morphable = open_morphable(morphable)
         check_basis(checkpoint, morphable)
@@ -100,14 +95,9 @@ class FaceAligner:
                 "checkpoint nor the morphable model holds one, and none lies near the checkpoint; pass whitening="
             )
         self.whitening_source = chosen.source
-        self.device = torch.device(device or "cpu")
-        if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError(f"FaceAligner: device {device} was asked for, and torch sees no CUDA device")
-        self.passes, self.batch_size = passes, batch_size
-        self.detector = open_detector(detector)
-        self.checkpoint = checkpoint
         self.input_size = checkpoint.input_size
-        self.model = checkpoint.model.to(self.device, torch.float32).eval()
+        self._macs = complexity(checkpoint.model).macs
+        self.model = _fused(checkpoint.model.to(self.device, torch.float32).eval())
         self.morphable = morphable.with_whitening(*chosen.whitening).to(device=self.device, dtype=torch.float32)
         self._landmark_model = self.morphable.landmark_model()
         self._landmark_index = self.morphable.landmarks.cpu().numpy()
@@ -173,20 +163,17 @@ class FaceAligner:
             ValueError: see :meth:`__call__`.
         """
         if rois is not None:
-            return Regions(_check_boxes(rois, image, "roi", name))
+            return Regions(check_boxes(rois, image, "roi", name))
         if boxes is not None:
-            boxes = _check_boxes(boxes, image, "box", name)
+            boxes = check_boxes(boxes, image, "box", name)
             rois = geometry.roi_from_box(boxes)
-            return Regions(_check_boxes(rois, image, "crop of box", name), boxes.astype(np.float32))
+            return Regions(check_boxes(rois, image, "crop of box", name), boxes.astype(np.float32))
         if self.detector is None:
             raise ValueError(
                 "FaceAligner: without a detector pass rois= or boxes= (x0, y0, x1, y1 in pixels), "
                 "or give the aligner a detector= such as a YuNet .onnx file"
             )
-        found = self.detector(image)
-        rois = geometry.roi_from_box(found.boxes)
-        inside = geometry.roi_is_valid(rois, image.shape[1], image.shape[0])
-        return Regions(rois[inside], found.boxes[inside], found.scores[inside])
+        return detected_regions(self.detector(image), image)
 
     @torch.inference_mode()
     def fit(self, images: Sequence[Image], regions: Sequence[Regions]) -> list[list[Face]]:
@@ -199,56 +186,68 @@ class FaceAligner:
         Returns:
             One list of faces per image, in the order of its regions.
         """
-        owner = [index for index, places in enumerate(regions) for _ in range(len(places))]
-        if not owner:
-            return [[] for _ in images]
-        rois = np.concatenate([places.rois for places in regions])
-        params = self._predict(images, owner, rois)
-        for _ in range(self.passes - 1):
-            landmarks = self._in_image(ops.reconstruct_vertices(params, self._landmark_model), rois)
-            rois = self._next_rois(images, owner, rois, landmarks)
-            params = self._predict(images, owner, rois)
-
+        found = [(index, crop) for index, places in enumerate(regions) for crop in places.crops()]
         faces: list[list[Face]] = [[] for _ in images]
-        for first in range(0, len(owner), self.batch_size):
-            chunk = slice(first, first + self.batch_size)
-            vertices = self._in_image(ops.reconstruct_vertices(params[chunk], self.morphable), rois[chunk])
-            for index, values, points in zip(
-                range(first, first + len(vertices)), params[chunk].cpu().numpy(), vertices, strict=True
-            ):
-                place = regions[owner[index]]
-                faces[owner[index]].append(self._face(values, points, rois[index], place, len(faces[owner[index]])))
+        if not found:
+            return faces
+        owner, crops = (list(column) for column in zip(*found, strict=True))
+        passes = np.array([self._passes_of(regions[index]) for index in owner])
+        with limited_threads(self._macs * min(len(crops), self.batch_size)):
+            params = self._predict([images[index] for index in owner], crops)
+            for done in range(1, passes.max()):
+                again = np.flatnonzero(passes > done)
+                self._follow(images, owner, crops, params, again)
+                seen = self._predict([images[owner[face]] for face in again], [crops[face] for face in again])
+                params[torch.from_numpy(again)] = seen
+            for first in range(0, len(crops), self.batch_size):
+                chunk = slice(first, first + self.batch_size)
+                vertices = self._in_image(ops.reconstruct_vertices(params[chunk], self.morphable), crops[chunk])
+                for index, values, points in zip(
+                    range(first, first + len(vertices)), params[chunk].cpu().numpy(), vertices, strict=True
+                ):
+                    of_image = faces[owner[index]]
+                    # Copies: a face that is kept must not keep all of its batch.
+                    of_image.append(
+                        self._face(values.copy(), points.copy(), crops[index], regions[owner[index]], len(of_image))
+                    )
         return faces
 
-    def _predict(self, images: Sequence[Image], owner: Sequence[int], rois: NDArray[np.float64]) -> Tensor:
-        """De-whitened parameters [faces, P] of the crops."""
+    def _passes_of(self, places: Regions) -> int:
+        if self.passes is not None:
+            return self.passes
+        return 1 if places.boxes is None else 2
+
+    def _follow(
+        self, images: Sequence[Image], owner: Sequence[int], crops: list[Crop], params: Tensor, again: NDArray[np.int64]
+    ) -> None:
+        """Crops around the landmarks; a face whose landmarks lie off the image keeps the crop it has."""
+        chosen = params[torch.from_numpy(again)]
+        landmarks = self._in_image(
+            ops.reconstruct_vertices(chosen, self._landmark_model), [crops[face] for face in again]
+        )
+        for face, points, values in zip(again, landmarks, chosen.cpu().numpy(), strict=True):
+            crops[face] = following_crop(points, values, images[owner[face]]) or crops[face]
+
+    def _predict(self, images: Sequence[Image], crops: Sequence[Crop]) -> Tensor:
+        """De-whitened parameters [faces, P] of one crop per image, of the squares seen straight."""
+        normalisation = self.checkpoint.normalisation
         params = []
-        for first in range(0, len(owner), self.batch_size):
-            chunk = range(first, min(first + self.batch_size, len(owner)))
-            crops = np.stack([geometry.crop(images[owner[i]], rois[i], self.input_size) for i in chunk])
-            batch = torch.from_numpy(geometry.normalize(crops)).to(self.device)
-            params.append(self.morphable.dewhiten(self.model(batch)))
+        for first in range(0, len(crops), self.batch_size):
+            chunk = crops[first : first + self.batch_size]
+            batch = network_input(images[first : first + self.batch_size], chunk, self.input_size, normalisation)
+            values = self.morphable.dewhiten(self.model(torch.from_numpy(batch).to(self.device)))
+            for row, crop in enumerate(chunk):
+                if crop.turn:
+                    straight = upright_params(values[row].cpu().numpy(), crop, self.input_size)
+                    values[row] = torch.from_numpy(straight)
+            params.append(values)
         return torch.cat(params)
 
-    def _in_image(self, vertices: Tensor, rois: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _in_image(self, vertices: Tensor, crops: Sequence[Crop]) -> NDArray[np.float32]:
+        rois = np.stack([crop.roi for crop in crops])
         return geometry.crop_to_image(vertices.cpu().numpy(), rois, self.input_size).astype(np.float32)
 
-    def _next_rois(
-        self,
-        images: Sequence[Image],
-        owner: Sequence[int],
-        rois: NDArray[np.float64],
-        landmarks: NDArray[np.float32],
-    ) -> NDArray[np.float64]:
-        """Crops around the landmarks; a face whose landmarks lie off the image keeps the crop it has."""
-        following = rois.copy()
-        for index, points in enumerate(landmarks):
-            roi = following_roi(points, images[owner[index]])
-            if roi is not None:
-                following[index] = roi
-        return following
-
-    def _face(self, params: NDArray, vertices: NDArray, roi: NDArray, place: Regions, index: int) -> Face:
+    def _face(self, params: NDArray, vertices: NDArray, crop: Crop, place: Regions, index: int) -> Face:
         landmarks = vertices[self._landmark_index]
         depth = landmarks[:, 2].min()
         vertices[:, 2] -= depth
@@ -258,18 +257,11 @@ class FaceAligner:
             vertices=vertices,
             params=params,
             pose=Pose(*map(float, geometry.pose_angles(params))),
-            roi=roi.astype(np.float32),
-            box=None if place.boxes is None else place.boxes[index],
+            roi=crop.roi.astype(np.float32),
+            roi_roll=crop.turn,
+            box=None if place.boxes is None else place.boxes[index].copy(),
             score=None if place.scores is None else float(place.scores[index]),
         )
-
-
-def following_roi(landmarks: NDArray[np.floating], image: Image) -> NDArray[np.float64] | None:
-    """The crop around landmarks [68, 3], or None where it has no pixel of the image in it."""
-    if not np.isfinite(landmarks).all() or np.ptp(landmarks[:, :2], axis=0).max() == 0:
-        return None
-    roi = geometry.roi_from_landmarks(landmarks)
-    return roi if geometry.roi_is_valid(roi, image.shape[1], image.shape[0]) else None
 
 
 def _open_checkpoint(weights: str | os.PathLike | Checkpoint | nn.Module) -> Checkpoint:
@@ -280,6 +272,35 @@ def _open_checkpoint(weights: str | os.PathLike | Checkpoint | nn.Module) -> Che
     if isinstance(weights, Checkpoint):
         return copy.deepcopy(weights)
     raise TypeError(f"FaceAligner: weights must be a file, a Checkpoint or a network, got {type(weights).__name__}")
+
+
+def _fused(model: nn.Module) -> nn.Module:
+    """The network for inference; the network itself where it has parts that cannot be fused."""
+    if not hasattr(model, "fuse"):
+        return model
+    try:
+        return model.fuse()
+    except (RuntimeError, TypeError, ValueError, NotImplementedError):
+        return model
+
+
+def open_device(device: torch.device | str | None) -> torch.device:
+    """The device to run on: the CPU, or a GPU that torch sees.
+
+    Raises:
+        ValueError: a device of another kind.
+        RuntimeError: there is no such GPU here.
+    """
+    text = str(device or "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise ValueError(
+            f"FaceAligner: device={text} is none that frnet runs on: give cpu, cuda or, of several, cuda:1"
+        )
+    chosen = torch.device(text)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        there = f"{torch.cuda.device_count()} of them" if torch.cuda.is_available() else "no CUDA device"
+        raise RuntimeError(f"FaceAligner: device {text} was asked for, and torch sees {there}")
+    return chosen
 
 
 def _is_path(value: object) -> bool:
@@ -296,22 +317,3 @@ def _per_image(kind: str, values: Any, count: int) -> list:
 
 def _one(values: Any) -> list | None:
     return None if values is None else [values]
-
-
-def _check_boxes(boxes: ArrayLike, image: Image, kind: str, name: str) -> NDArray[np.float64]:
-    """Boxes as float64 [n, 4], each with a pixel of the image in it."""
-    array = np.asarray(boxes, np.float64)
-    if array.size == 0:
-        return np.empty((0, 4))
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise ValueError(f"{name}: {kind} array must be [n, 4] (x0, y0, x1, y1), got {list(array.shape)}")
-    height, width = image.shape[:2]
-    for index in np.flatnonzero(~geometry.roi_is_valid(array, width, height)):
-        box = array[index]
-        what = "lies outside the image"
-        if not np.isfinite(box).all():
-            what = "is not finite"
-        elif not geometry.roi_is_valid(box):
-            what = "is not at least one pixel wide and high (x0 < x1 and y0 < y1)"
-        raise ValueError(f"{name} ({width} x {height}): {kind} {index} {np.round(box, 2).tolist()} {what}")
-    return array

@@ -25,10 +25,12 @@ class Detections:
     Attributes:
         boxes: float32 [n, 4]: x0, y0, x1, y1 in image pixels; may reach outside the image.
         scores: float32 [n], in [0, 1].
+        rolls: float32 [n], degrees by which the faces are turned clockwise, where the detector tells.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
+    rolls: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -31,8 +31,11 @@ class Face:
         params: float32 [P], de-whitened parameters, which refer to the crop that ``roi`` cut.
         pose: yaw, pitch, roll in degrees.
         roi: float32 [4]: x0, y0, x1, y1 of the square the network looked at last.
-        box: float32 [4], the detector's or the caller's box, where there was one.
-        score: the detector's score in [0, 1], where there was a detector.
+        box: float32 [4], the detector's or the caller's box, where there was one. Of a face that is followed through
+            a video: the box it was found with, carried along by its landmarks.
+        score: the detector's score in [0, 1], where there was a detector; of a followed face the one it was found with.
+        roi_roll: degrees by which that square was turned clockwise about its centre, so that the face stood upright
+            in it; 0 for faces that are less than 30 degrees from upright. ``params`` are those of the square as it is.
     """
 
     landmarks: NDArray[np.float32]
@@ -42,6 +45,7 @@ class Face:
     roi: NDArray[np.float32]
     box: NDArray[np.float32] | None = None
     score: float | None = None
+    roi_roll: float = 0.0
 
     def to_dict(self, vertices: bool = False) -> dict[str, Any]:
         """Plain lists and numbers, ready for JSON; the dense vertices only if asked for."""
@@ -49,6 +53,7 @@ class Face:
             "landmarks": self.landmarks.tolist(),
             "pose": {"yaw": self.pose.yaw, "pitch": self.pose.pitch, "roll": self.pose.roll},
             "roi": self.roi.tolist(),
+            "roi_roll": self.roi_roll,
             "box": None if self.box is None else self.box.tolist(),
             "score": self.score,
             "params": self.params.tolist(),

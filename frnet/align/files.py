@@ -9,8 +9,9 @@ from pathlib import Path
 from frnet.io.images import IMAGE_SUFFIXES, Image, read_image
 from frnet.io.video import VIDEO_SUFFIXES
 
-from .aligner import FaceAligner, Regions
+from .aligner import FaceAligner
 from .face import Face
+from .regions import Regions
 
 BATCH_PIXELS = 100_000_000  # images held in memory at a time: 300 MB
 

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 import numpy as np
@@ -22,8 +22,10 @@ from frnet.io.images import Image
 from frnet.io.video import open_video_writer, read_video
 from frnet.render.draw import draw_faces
 
-from .aligner import FaceAligner, Regions, following_roi
+from .aligner import FaceAligner
+from .crops import Crop, following_crop
 from .face import Face
+from .regions import Regions
 
 MIN_ROI_AREA = 2020.0  # square pixels
 SAME_FACE_IOU = 0.3  # overlap of two crops above which they are taken to be of one face
@@ -60,22 +62,26 @@ class FaceTracker:
 
     def __call__(self, frame: Image) -> list[Track]:
         """Align the faces of the next frame, uint8 [height, width, 3], BGR; in the order of their ids."""
-        followed = [(track, following_roi(track.face.landmarks, frame)) for track in self._tracks]
-        kept = [(track, roi) for track, roi in followed if roi is not None and _area(roi) >= MIN_ROI_AREA]
+        followed = [(track, following_crop(track.face.landmarks, track.face.params, frame)) for track in self._tracks]
+        kept = [(track, crop) for track, crop in followed if crop is not None and _area(crop.roi) >= MIN_ROI_AREA]
         lost = len(kept) < len(followed)
         if lost or not kept or self._since_detection >= self.redetect_every:
             return self._detect(frame, kept)
         self._since_detection += 1
-        faces = self.aligner.fit([frame], [Regions(np.array([roi for _, roi in kept]))])[0]
-        self._tracks = [Track(track.id, face) for (track, _), face in zip(kept, faces, strict=True)]
+        rois, rolls = np.array([crop.roi for _, crop in kept]), np.array([crop.roll for _, crop in kept])
+        faces = self.aligner.fit([frame], [Regions(rois, rolls=rolls)])[0]
+        self._tracks = [
+            Track(track.id, replace(face, box=_carried(track.face, face), score=track.face.score))
+            for (track, _), face in zip(kept, faces, strict=True)
+        ]
         return self._tracks
 
-    def _detect(self, frame: Image, kept: list[tuple[Track, NDArray[np.float64]]]) -> list[Track]:
+    def _detect(self, frame: Image, kept: list[tuple[Track, Crop]]) -> list[Track]:
         """Every detected face gets the number of the followed face it overlaps most, or a new one."""
         self._since_detection = 1
         regions = self.aligner.locate(frame)
         faces = self.aligner.fit([frame], [regions])[0]
-        overlap = _iou(regions.rois, np.array([roi for _, roi in kept]).reshape(-1, 4))
+        overlap = _iou(regions.rois, np.array([crop.roi for _, crop in kept]).reshape(-1, 4))
         ids: dict[int, int] = {}
         for detected, index in zip(*np.unravel_index(np.argsort(-overlap, axis=None), overlap.shape), strict=True):
             number = kept[index][0].id
@@ -139,6 +145,17 @@ def align_video(
             if progress is not None:
                 progress(index, total)
     return index
+
+
+def _carried(before: Face, now: Face) -> NDArray[np.float32] | None:
+    """The box of the frame before, moved and scaled as the landmarks' own box has been since."""
+    if before.box is None:
+        return None
+    (low, size), (new_low, new_size) = (
+        (f.landmarks[:, :2].min(0), np.ptp(f.landmarks[:, :2], 0)) for f in (before, now)
+    )
+    corners = (before.box.reshape(2, 2) - low) * (new_size / np.maximum(size, 1e-6)) + new_low
+    return corners.astype(np.float32).reshape(4)
 
 
 def _area(roi: NDArray[np.float64]) -> float:

@@ -84,17 +84,19 @@ def _taps(start: int, end: int, extent: int, size: int) -> tuple[np.ndarray, np.
     return np.clip(index, 0, extent - 1), np.where((index >= 0) & (index < extent), weights, 0.0)
 
 
-def normalize(crops: Any) -> np.ndarray:
-    """What a network takes: ``(x - 127.5) / 128``, channels first.
+def normalize(crops: Any, mean: float = 127.5, scale: float = 128.0) -> np.ndarray:
+    """What a network takes: ``(x - mean) / scale``, channels first.
 
     The channel order is kept; the networks of this family are trained on BGR, as OpenCV reads it. Source:
     3DDFA ``utils/ddfa.py``.
 
     Args:
         crops: [H, W, 3] or [n, H, W, 3], 0 to 255, BGR; or a sequence of [H, W, 3].
+        mean: taken from every sample; 3DDFA's by default, as ``scale``.
+        scale: what is left is divided by it.
 
     Returns:
-        float32 [n, 3, H, W], contiguous, in [-0.996, 0.996].
+        float32 [n, 3, H, W], contiguous; by default in [-0.996, 0.996].
 
     Raises:
         ValueError: another shape.
@@ -109,6 +111,6 @@ def normalize(crops: Any) -> np.ndarray:
     if crops.ndim != 4 or crops.shape[3] != 3:
         raise ValueError(f"normalize: crops must be [H, W, 3] or [n, H, W, 3], got {list(crops.shape)}")
     planes = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32)
-    planes -= np.float32(127.5)
-    planes *= np.float32(1 / 128)
+    planes -= np.float32(mean)
+    planes *= np.float32(1 / scale)
     return planes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 
 from frnet import geometry
 from frnet.align import Detections, FaceAligner, ImageError, Regions, read_image
-from frnet.models import CheckpointError, convert, create_model
+from frnet.models import CheckpointError, convert, count_ops, create_model
 from frnet.morphable import MorphableModel
+from frnet.weights.checkpoint import Normalisation
 
 ROI = [[80.0, 90.0, 380.0, 390.0]]
 
@@ -108,9 +110,9 @@ def test_detected_faces_carry_box_and_score(finder, photo):
     assert face.roi[3] > face.landmarks[:, 1].max()
 
 
-def test_a_given_box_is_cropped_as_a_detected_one(aligner, finder, photo):
+def test_a_given_box_is_cropped_as_a_detected_one(checkpoint, grid, files, finder, photo):
     box = finder.detector(photo).boxes
-    (face,) = aligner(photo, boxes=box)
+    (face,) = FaceAligner(checkpoint, grid, files.whitening_v2, passes=1)(photo, boxes=box)
     np.testing.assert_allclose(face.roi, geometry.roi_from_box(box[0]), rtol=1e-6)
     np.testing.assert_array_equal(face.box, box[0])
     assert face.score is None
@@ -121,6 +123,84 @@ def test_the_second_pass_crops_by_the_landmarks_of_the_first(checkpoint, grid, f
     (second,) = FaceAligner(checkpoint, grid, files.whitening_v2, passes=2)(photo, rois=ROI)
     np.testing.assert_allclose(second.roi, geometry.roi_from_landmarks(first.landmarks), atol=1e-2)
     assert same(second, aligner(photo, rois=[second.roi])[0], tolerance=0.05)
+
+
+def test_by_default_a_box_is_looked_at_twice_and_a_roi_once(aligner, finder, photo):
+    looks = []
+    handle = aligner.model.register_forward_pre_hook(lambda _, args: looks.append(len(args[0])))
+    (straight,), box = aligner(photo, rois=ROI), finder.detector(photo).boxes
+    np.testing.assert_array_equal(straight.roi, ROI[0])
+    assert looks == [1]
+    assert same(aligner(photo, boxes=box)[0], finder(photo)[0])
+    assert looks == [1, 1, 1]
+    mixed = [Regions(np.array(ROI * 2)), aligner.locate(photo, boxes=box)]
+    (first, _), (boxed,) = aligner.fit([photo, photo], mixed)  # in one batch, of which one face is seen again
+    handle.remove()
+    assert looks[3:] == [3, 1]
+    assert same(first, straight)
+    assert same(boxed, finder(photo)[0])
+
+
+def test_the_network_runs_fused(checkpoint, aligner, photo):
+    """Fewer ops, the same parameters; the checkpoint keeps its weights as they are in the file."""
+    assert count_ops(aligner.model, 120) < count_ops(checkpoint.model)
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in aligner.checkpoint.model.modules())
+    crops = torch.from_numpy(geometry.normalize(geometry.crop(photo, ROI[0])))
+    with torch.inference_mode():
+        torch.testing.assert_close(aligner.model(crops), checkpoint.model(crops), rtol=0, atol=1e-4)
+
+
+def test_a_network_that_cannot_be_fused_runs_as_it_is(grid, photo):
+    network = create_model("mobilenet_v1", width=0.125).eval()
+
+    def refuse():
+        raise RuntimeError("this one cannot be fused")
+
+    expected = FaceAligner(network, grid)(photo, rois=ROI)[0]
+    network.fuse = refuse
+    assert same(FaceAligner(network, grid)(photo, rois=ROI)[0], expected)
+
+
+def test_a_face_does_not_keep_its_batch(finder, photo):
+    faces = finder([photo] * 3)
+    for (face,) in faces:
+        for name in ("vertices", "landmarks", "params", "roi", "box"):
+            array = getattr(face, name)
+            while isinstance(array.base, np.ndarray):
+                array = array.base
+            assert array.nbytes <= getattr(face, name).nbytes, name
+
+
+@pytest.mark.parametrize(
+    ("stated", "prepare"),
+    [
+        (Normalisation(127.5, 128.0, "RGB"), lambda photo: photo[:, :, ::-1]),
+        (Normalisation(100.0, 50.0, "BGR"), lambda photo: photo),
+        (Normalisation(0.0, 255.0, "RGB"), lambda photo: photo[:, :, ::-1]),
+    ],
+)
+def test_the_normalisation_of_a_checkpoint_is_honoured(checkpoint, grid, files, photo, stated, prepare):
+    """Against the network given such pixels directly."""
+    aligner = FaceAligner(replace(checkpoint, normalisation=stated), grid, files.whitening_v2)
+    (face,) = aligner(photo, rois=ROI)
+    crop = geometry.crop(np.ascontiguousarray(prepare(photo)), ROI[0]).astype(np.float32).transpose(2, 0, 1)[None]
+    with torch.inference_mode():
+        whitened = checkpoint.model(torch.from_numpy((crop - stated.mean) / np.float32(stated.scale)))
+        params = aligner.morphable.dewhiten(whitened)[0].numpy()
+    np.testing.assert_allclose(face.params, params, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (Normalisation(channel_order="GRB"), r"mb05.* wants channels as 'GRB'; known are BGR and RGB"),
+        (Normalisation(scale=0.0), r"mb05.* wants \(pixel - 127.5\) / 0.0 of every pixel"),
+        (Normalisation(mean=float("nan")), "which is no number"),
+    ],
+)
+def test_a_normalisation_that_cannot_be_done_is_refused(checkpoint, grid, files, stated, message):
+    with pytest.raises(CheckpointError, match=message):
+        FaceAligner(replace(checkpoint, normalisation=stated), grid, files.whitening_v2)
 
 
 def test_no_face_is_an_empty_list(finder):
@@ -222,6 +302,13 @@ def test_weights_of_another_kind(grid):
         FaceAligner(3, grid)
 
 
+@pytest.mark.parametrize("device", ["gpu", "GPU", "mps", "cuda:", "cpu:1"])
+def test_devices_of_another_kind(device):
+    """Before anything is loaded."""
+    with pytest.raises(ValueError, match=f"device={device} is none that frnet runs on: give cpu, cuda or, of several"):
+        FaceAligner("none.pth", "none.pkl", device=device)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_that_is_not_there(checkpoint, grid):
     with pytest.raises(RuntimeError, match="device cuda was asked for, and torch sees no CUDA device"):
@@ -256,14 +343,6 @@ def test_boxes_that_can(aligner, photo):
     assert aligner(photo, rois=[]) == aligner(photo, boxes=np.empty((0, 4))) == []
     for roi in ([-200, -200, 250, 250], [100, 100, 101, 101], [-1e6, -1e6, 1e6, 1e6]):
         assert np.isfinite(aligner(photo, rois=[roi])[0].landmarks).all()
-
-
-def test_landmarks_that_leave_the_image_keep_the_crop(checkpoint, grid, files, photo):
-    aligner = FaceAligner(checkpoint, grid, files.whitening_v2, passes=2)
-    away = np.full((1, 68, 3), 1e6, np.float32) + np.arange(204).reshape(1, 68, 3)
-    kept = aligner._next_rois([photo], [0], np.array(ROI), away)
-    np.testing.assert_array_equal(kept, ROI)
-    np.testing.assert_array_equal(aligner._next_rois([photo], [0], np.array(ROI), away * np.nan), ROI)
 
 
 @pytest.mark.parametrize(

