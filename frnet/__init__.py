@@ -1,11 +1,19 @@
 """3D face alignment: fused C++/CUDA ops, small networks, and the way from a photograph to a face in 3D."""
 
+from __future__ import annotations
+
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from frnet.align import FaceAligner as FaceAligner
+    from frnet.models import list_models as list_models
+    from frnet.weights import create_model as create_model
 
 __version__ = "0.1.0"
 
 # Parts are loaded where they are first used: some need torch, some OpenCV, some neither.
-_FUNCTIONS = {"create_model": "frnet.weights", "list_models": "frnet.models"}
+_NAMES = {"FaceAligner": "frnet.align", "create_model": "frnet.weights", "list_models": "frnet.models"}
 _MODULES = (
     "align",
     "datasets",
@@ -23,12 +31,12 @@ _MODULES = (
 
 
 def __getattr__(name: str):
-    if name in _FUNCTIONS:
-        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
     if name in _MODULES:
         return importlib.import_module(f"frnet.{name}")
     raise AttributeError(f"module 'frnet' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_FUNCTIONS, *_MODULES])
+    return sorted([*globals(), *_NAMES, *_MODULES])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
+from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import frnet
 
-__all__ = ["describe"]
+__all__ = ["describe", "not_built"]
 
 _PACKAGES = [
     "numpy",
@@ -23,8 +27,16 @@ _PACKAGES = [
 
 
 def describe() -> dict[str, str]:
-    """What this installation is and what it found here, in the order to print it."""
+    """What this installation is and what it found here, in the order to print it.
+
+    Raises:
+        ImportError: frnet was not built; see :func:`not_built`.
+    """
     import torch
+
+    package = Path(frnet.__path__[0])
+    if not (package / "_ops.so").is_file():
+        raise ImportError(not_built(package))
 
     from frnet import _core
 
@@ -54,8 +66,40 @@ def describe() -> dict[str, str]:
     return facts
 
 
+def not_built(package: Path) -> str:
+    """What to do where Python found a frnet whose compiled parts are missing.
+
+    Args:
+        package: the folder ``frnet`` it found.
+    """
+    root = package.parent
+    if not (root / "pyproject.toml").is_file():
+        return f"frnet: {package} lacks its compiled parts, so the installation is damaged: install frnet again"
+    build = f"build it: pip install -e {root}"
+    elsewhere = next(_built(apart_from=package), None)
+    if elsewhere is None:
+        return f"frnet: the source tree {root} was not built: its compiled parts are missing; {build}"
+    return (
+        f"frnet: Python imports the source tree {package}, which was not built, instead of the frnet in {elsewhere}, "
+        f"because it looks in {root} first: start Python in another folder, take {root} off PYTHONPATH, or {build}"
+    )
+
+
+def _built(apart_from: Path) -> Iterator[Path]:
+    """Folders of other frnet packages that Python could import: on its path, or installed in place from a checkout."""
+    folders = [Path(entry or ".").resolve() / "frnet" for entry in sys.path]
+    for installed in metadata.distributions(name="frnet"):
+        origin = urlparse(json.loads(installed.read_text("direct_url.json") or "{}").get("url", ""))
+        if origin.scheme == "file":
+            folders.append(Path(unquote(origin.path)) / "frnet")
+    return (folder for folder in folders if folder != apart_from and (folder / "_ops.so").is_file())
+
+
 def main() -> None:
-    facts = describe()
+    try:
+        facts = describe()
+    except ImportError as error:
+        sys.exit(str(error))
     width = max(map(len, facts))
     for name, value in facts.items():
         sys.stdout.write(f"{name:{width}}  {value}\n")

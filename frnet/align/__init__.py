@@ -5,11 +5,13 @@ from frnet.io.meshes import face_mesh, save_mesh, vertex_colors
 from frnet.render.draw import draw_axes, draw_face, draw_faces, draw_landmarks, draw_mesh
 
 from .aligner import FaceAligner
-from .detectors import Detections, Detector, HaarDetector, YuNetDetector, open_detector
+from .detectors import Detections, Detector, HaarDetector
 from .face import Face, Pose
 from .files import FileResult, align_files, expand_inputs
+from .open_detector import open_detector
 from .regions import Regions
 from .video import FaceTracker, Track, align_video
+from .yunet import YuNetDetector
 
 __all__ = [
     "Detections",

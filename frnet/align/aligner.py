@@ -20,8 +20,9 @@ from frnet.morphable import MorphableModel, open_morphable
 from frnet.weights import Checkpoint, check_basis, choose_whitening, load_checkpoint
 
 from .crops import Crop, check_normalisation, following_crop, network_input, upright_params
-from .detectors import Detector, open_detector
+from .detectors import Detector
 from .face import Face, Pose
+from .open_detector import open_detector
 from .regions import Regions, check_boxes, detected_regions
 from .threads import limited_threads
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from frnet.io.files import write_whole
 from frnet.io.images import Image
 from frnet.io.meshes import save_mesh, vertex_colors
 from frnet.render.draw import draw_faces
@@ -32,7 +33,8 @@ class ResultWriter:
     """Writes results into one folder, under the names of the inputs.
 
     ``NAME.json`` (``NAME.jsonl`` for a video), ``NAME_overlay.jpg`` (``.mp4``), ``NAME_0.obj``,
-    ``NAME_0.ply`` and so on, one mesh per face. Two inputs of one name become NAME and NAME-2.
+    ``NAME_0.ply`` and so on, one mesh per face. Two inputs of one name become NAME and NAME-2. Files of images appear
+    whole or not at all; those of a video grow with it.
 
     Args:
         folder: exists already.
@@ -53,21 +55,21 @@ class ResultWriter:
         stem = self._claim(source)
         if self.wanted.json:
             record = {"image": str(source), "faces": [face.to_dict() for face in faces]}
-            (self.folder / f"{stem}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            write_whole(self.folder / f"{stem}.json", (json.dumps(record, indent=1) + "\n").encode("utf-8"))
         if self.wanted.overlay:
             drawn = draw_faces(image, faces, self.triangles)
             ok, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 95])
             if not ok:
                 raise OSError(f"OpenCV cannot encode the overlay of {source}")
-            (self.folder / f"{stem}_overlay.jpg").write_bytes(data.tobytes())
+            write_whole(self.folder / f"{stem}_overlay.jpg", data.tobytes())
         for suffix in (kind for kind in ("obj", "ply") if getattr(self.wanted, kind)):
             for index, face in enumerate(faces):
                 colors = vertex_colors(image, face.vertices)
                 save_mesh(self.folder / f"{stem}_{index}.{suffix}", face.vertices, self.triangles, colors)
 
-    def video_files(self, source: Path) -> tuple[Path | None, Path | None]:
-        """The overlay video and the JSON lines file for one video, each None where it is not wanted."""
-        stem = self._claim(source)
+    def video_files(self, source: Path | int) -> tuple[Path | None, Path | None]:
+        """The overlay video and the JSON lines file for one video or camera, each None where it is not wanted."""
+        stem = self._claim(Path(f"camera-{source}") if isinstance(source, int) else source)
         overlay = self.folder / f"{stem}_overlay.mp4" if self.wanted.overlay else None
         return overlay, self.folder / f"{stem}.jsonl" if self.wanted.json else None
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frnet.io.images import Image
-from frnet.io.video import open_video_writer, read_video
+from frnet.io.video import VideoReader, open_video_writer
 from frnet.render.draw import draw_faces
 
 from .aligner import FaceAligner
@@ -97,19 +97,19 @@ class FaceTracker:
 
 def align_video(
     aligner: FaceAligner,
-    source: str | os.PathLike,
+    source: str | os.PathLike | int,
     overlay: str | os.PathLike | None = None,
     jsonl: str | os.PathLike | TextIO | None = None,
     redetect_every: int = 30,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Align every frame of a video file.
+    """Align every frame of a video file, or of a camera until it stops or somebody presses Ctrl-C.
 
     Args:
         aligner: needs a detector.
-        source: the video; rotation stated in its metadata is applied, as OpenCV does.
+        source: the video, or the number of a camera, from 0; see :class:`frnet.io.video.VideoReader`.
         overlay: video to write, with the result drawn in; the suffix picks the format (.mp4, .avi, .mov,
-            .mkv, .webm). No sound.
+            .mkv, .webm). No sound; frames are evenly spaced.
         jsonl: file or open text stream to write, one JSON object per frame: ``frame``, ``time_s``, and
             ``faces``, each with its ``id`` and what :meth:`frnet.align.Face.to_dict` gives.
         redetect_every: see :class:`FaceTracker`.
@@ -119,32 +119,35 @@ def align_video(
         Number of frames.
 
     Raises:
-        FileNotFoundError, ImageError: the video is missing or not readable.
+        FileNotFoundError, ImageError: the video is missing or not readable; or it is cut off, which is raised after
+            the results of all its frames are written.
         ValueError: an overlay suffix without a known codec; the aligner has no detector.
         OSError: a result cannot be written.
     """
     tracker = FaceTracker(aligner, redetect_every)
-    frames, rate, total = read_video(source)
+    video = VideoReader(source)
     triangles = aligner.triangles
-    writer, index = None, 0
+    writer, done = None, 0
     with contextlib.ExitStack() as stack:
+        if video.is_camera:
+            stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         lines = jsonl
         if isinstance(jsonl, (str, os.PathLike)):
             lines = stack.enter_context(open(jsonl, "w", encoding="utf-8"))
-        for index, frame in enumerate(frames, start=1):
-            tracks = tracker(frame)
+        for image, time_s in video:
+            tracks = tracker(image)
             if lines is not None:
                 faces = [{"id": track.id, **track.face.to_dict()} for track in tracks]
-                record = {"frame": index - 1, "time_s": round((index - 1) / rate, 6), "faces": faces}
-                lines.write(json.dumps(record) + "\n")
+                lines.write(json.dumps({"frame": done, "time_s": round(time_s, 6), "faces": faces}) + "\n")
             if overlay is not None:
                 if writer is None:
-                    writer = open_video_writer(overlay, rate, frame.shape[1], frame.shape[0])
+                    writer = open_video_writer(overlay, video.rate, image.shape[1], image.shape[0])
                     stack.callback(writer.release)
-                writer.write(draw_faces(frame, [track.face for track in tracks], triangles))
+                writer.write(draw_faces(image, [track.face for track in tracks], triangles))
+            done += 1
             if progress is not None:
-                progress(index, total)
-    return index
+                progress(done, video.count)
+    return done
 
 
 def _carried(before: Face, now: Face) -> NDArray[np.float32] | None:

@@ -13,28 +13,56 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from frnet.cli.console import attempt, complain, err, note
-from frnet.cli.options import Device, Landmarks, WhiteningFile, file_option
+from frnet.cli.options import Device, WhiteningFile, check_writable, file_option
 
 if TYPE_CHECKING:
     from frnet.align import FaceAligner, FileResult
     from frnet.align.outputs import ResultWriter
 
-Weights = Annotated[Path, file_option("Checkpoint: .pth of 3DDFA or 3DDFA_V2, or .safetensors.", "--weights", "-w")]
-Model = Annotated[
-    Path,
-    typer.Option("--model", "-m", exists=True, help="Morphable model: .safetensors, .pkl, .mat, .npz or a folder."),
+_LONGEST_LISTING = 3  # names of files in a folder that were passed over
+
+Weights = Annotated[
+    Path | None,
+    file_option("Checkpoint: .safetensors, or .pth of 3DDFA or 3DDFA_V2.", "--weights", "-w", envvar="FRNET_WEIGHTS"),
 ]
-DetectorFile = Annotated[Path | None, file_option("YuNet .onnx, or a Haar .xml on OpenCV 4.", "--detector", "-d")]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        exists=True,
+        envvar="FRNET_MODEL",
+        help="Morphable model: .safetensors, .pkl, .mat, .npz or a folder.",
+    ),
+]
+Landmarks = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, file_okay=False, envvar="FRNET_LANDMARKS", help="Folder of the landmark basis, for a grid .npz."
+    ),
+]
+DetectorFile = Annotated[
+    Path | None,
+    file_option("YuNet .onnx, or a Haar .xml on OpenCV 4.", "--detector", "-d", envvar="FRNET_DETECTOR"),
+]
 
 
 def align(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, folders of images, videos.")],
-    weights: Weights,
-    model: Model,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="Images, folders of images, videos; or a camera's number, as 0."),
+    ],
+    weights: Weights = None,
+    model: Model = None,
     detector: DetectorFile = None,
     landmarks: Landmarks = None,
     whitening: WhiteningFile = None,
-    passes: Annotated[int, typer.Option(min=1, help="How often the network looks at a face.")] = 2,
+    passes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How often the network looks at a face; by default twice, and once at a followed one."
+        ),
+    ] = None,
     min_score: Annotated[float | None, typer.Option(help="Least score of a face; 0.8 by default.")] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder of results.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="NAME.json; without --out, lines on stdout.")] = False,
@@ -47,18 +75,36 @@ def align(
 ) -> None:
     """Align every face in photographs or videos.
 
-    With --out and no kind of file named, JSON and overlays are written.
+    'frnet photo.jpg' is short for 'frnet align photo.jpg'. With --out and no kind of file named, JSON and overlays are
+    written. Ctrl-C ends a camera's video.
 
     Exit status: 0 if every file was read, faces or not; 1 if any was not; 2 for a wrong command line.
     """
+    needed = {
+        "--weights FILE (a checkpoint)": weights,
+        "--model FILE (a morphable model)": model,
+        "--detector FILE (a YuNet .onnx, which finds the faces)": detector,
+    }
+    if lacking := [option for option, value in needed.items() if value is None]:
+        names = ", ".join(f"FRNET_{name}" for name in ("WEIGHTS", "MODEL", "DETECTOR"))
+        raise typer.BadParameter(f"also give {' and '.join(lacking)}; or set {names} once for all")
+    if out_dir is None and (overlay or obj or ply):
+        raise typer.BadParameter("--overlay, --obj and --ply write files: also give --out DIR")
+    if out_dir is not None:
+        check_writable(out_dir, "--out", create=True)
+
     from frnet.align import FaceAligner, align_files, expand_inputs, open_detector
+    from frnet.align.aligner import open_device
     from frnet.align.outputs import ResultWriter, Wanted
     from frnet.morphable import open_morphable
 
-    if out_dir is None and (overlay or obj or ply):
-        raise typer.BadParameter("--overlay, --obj and --ply write files: also give --out DIR")
-    if detector is None:
-        raise typer.BadParameter("faces have to be found first: give --detector FILE (a YuNet .onnx)")
+    images, videos, problems = expand_inputs(inputs)
+    _say_skipped(inputs)
+    for problem in problems:
+        complain(problem)
+    open_device(device)
+    if not images and not videos:
+        raise typer.Exit(1)
     aligner = FaceAligner(
         weights,
         open_morphable(model, landmarks),
@@ -72,12 +118,8 @@ def align(
     note(f"whitening: {aligner.whitening_source}")
     writer = None
     if out_dir is not None:
-        out_dir.mkdir(parents=True, exist_ok=True)
         some = json_ or overlay or obj or ply
         writer = ResultWriter(out_dir, Wanted(json_ or not some, overlay or not some, obj, ply), aligner.triangles)
-    images, videos, problems = expand_inputs(inputs)
-    for problem in problems:
-        complain(problem)
     failures = len(problems)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
@@ -85,12 +127,23 @@ def align(
         for result in align_files(aligner, images, batch):
             failures += not _finish(result, writer, json_)
             progress.advance(task)
-        for path in videos:
-            files = writer.video_files(path) if writer else (None, sys.stdout if json_ else None)
-            tick = _ticker(progress, path.name)
-            failures += not attempt(lambda p=path, f=files, t=tick: _video(aligner, p, f, redetect, t))
+        for source in videos:
+            files = writer.video_files(source) if writer else (None, sys.stdout if json_ else None)
+            tick = _ticker(progress, f"camera {source}" if isinstance(source, int) else source.name)
+            failures += not attempt(lambda s=source, f=files, t=tick: _video(aligner, s, f, redetect, t))
     if failures:
         raise typer.Exit(1)
+
+
+def _say_skipped(inputs: list[str]) -> None:
+    """Files of folders that no suffix makes images or videos."""
+    from frnet.align.files import unknown_files
+
+    for folder in filter(Path.is_dir, map(Path, inputs)):
+        names = [path.name for path in unknown_files(folder)]
+        if names:
+            more = f" and {len(names) - _LONGEST_LISTING} more" if len(names) > _LONGEST_LISTING else ""
+            note(f"{folder}: no image or video by its name: {', '.join(names[:_LONGEST_LISTING])}{more}")
 
 
 def _finish(result: FileResult, writer: ResultWriter | None, as_json: bool) -> bool:
@@ -111,11 +164,13 @@ def _finish(result: FileResult, writer: ResultWriter | None, as_json: bool) -> b
     return True
 
 
-def _video(aligner: FaceAligner, path: Path, files: tuple, redetect: int, tick: Callable[[int, int], None]) -> None:
+def _video(
+    aligner: FaceAligner, source: Path | int, files: tuple, redetect: int, tick: Callable[[int, int], None]
+) -> None:
     from frnet.align import align_video
 
-    frames = align_video(aligner, path, *files, redetect_every=redetect, progress=tick)
-    note(f"{path}: {frames} frames")
+    frames = align_video(aligner, source, *files, redetect_every=redetect, progress=tick)
+    note(f"{f'camera {source}' if isinstance(source, int) else source}: {frames} frames")
 
 
 def _ticker(progress: Progress, name: str) -> Callable[[int, int], None]:

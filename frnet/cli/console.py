@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
 
 import typer
@@ -11,10 +12,20 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Column, Table
 
-__all__ = ["attempt", "complain", "err", "note", "out", "print_whole", "require", "right", "say"]
+__all__ = ["attempt", "complain", "err", "in_options", "note", "out", "print_whole", "require", "right", "say"]
 
 # File names are no place for emoji codes.
 out, err = Console(emoji=False), Console(stderr=True, emoji=False)
+
+
+# Arguments of the library, by which its messages call what is an option here.
+_OPTIONS = {
+    "detector": "--detector",
+    "device": "--device",
+    "score_threshold": "--min-score",
+    "weights": "--weights",
+    "whitening": "--whitening",
+}
 
 
 def say(text: object) -> None:
@@ -32,12 +43,25 @@ def complain(problem: object) -> None:
     err.print(f"[red]error:[/red] {escape(str(problem))}", highlight=False, soft_wrap=True)
 
 
+def in_options(message: str) -> str:
+    """A message of the library in the words of the command line: options, where Python has arguments.
+
+    Example:
+        >>> in_options("FaceAligner: no whitening for mb05.pth; pass whitening=")
+        'no whitening for mb05.pth; pass --whitening'
+        >>> in_options("YuNetDetector: thresholds must lie in (0, 1), got score_threshold=2, nms_threshold=0.3")
+        'thresholds must lie in (0, 1), got --min-score 2, nms_threshold=0.3'
+    """
+    message = re.sub(r"^(?:[A-Z][a-z]+[A-Z]\w*|[a-z]+(?:_[a-z0-9]+)+): ", "", message)  # of a class or a function
+    return re.sub(rf"\b({'|'.join(_OPTIONS)})=(?=(\w)?)", lambda m: _OPTIONS[m[1]] + (" " if m[2] else ""), message)
+
+
 def attempt(action: Callable[[], None]) -> bool:
     """False, and the error said, if ``action`` fails in a way that a user can bring about."""
     try:
         action()
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        complain(error)
+    except (OSError, ValueError, RuntimeError, MemoryError, ImportError) as error:
+        complain(in_options(str(error)))
         return False
     return True
 

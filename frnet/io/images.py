@@ -4,7 +4,8 @@ Limits: a side of at least 1 pixel, :data:`MAX_PIXELS` pixels in all (a 16,384-p
 is refused before its pixels are decoded where the header says so (JPEG, PNG).
 
 Files are decoded by OpenCV: grey becomes BGR, an alpha channel is dropped, 16-bit samples keep their upper 8
-bits, and the EXIF orientation of a JPEG is applied, so that pixel coordinates refer to the upright picture.
+bits, of an animation the first frame is taken, and the EXIF orientation of JPEG, PNG, WebP and TIFF is applied, so that
+pixel coordinates refer to the upright picture. (OpenCV leaves that of AVIF alone.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 MAX_PIXELS = 1 << 28
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+# What OpenCV decodes into 8 bits, if it is built with all its codecs. (Floating-point pictures have no white.)
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif"}
+    | {".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".sr", ".ras", ".hdr", ".pic"}
+)
 
 
 class ImageError(ValueError):
@@ -59,8 +64,8 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """
     path = Path(path)
     data, size = _read(path)
-    # The upright size follows from the header alone unless a JPEG says that it is turned.
-    if size is not None and b"Exif\0\0" not in data[:65536]:
+    # The upright size follows from the header alone unless a JPEG or a PNG says that it is turned.
+    if size is not None and b"Exif\0\0" not in data and b"eXIf" not in data:
         return size
     height, width = read_image(path).shape[:2]
     return width, height

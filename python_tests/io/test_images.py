@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from frnet.io.images import MAX_PIXELS, ImageError, check_image, image_size, read_image
+from frnet.io.images import IMAGE_SUFFIXES, MAX_PIXELS, ImageError, check_image, image_size, read_image
 
 
 @pytest.fixture
@@ -53,15 +54,72 @@ def test_grey_alpha_and_16_bit_become_bgr(tmp_path, picture):
     np.testing.assert_array_equal(read_image(write(tmp_path / "d.png", deep)), picture)
 
 
-def test_exif_orientation_is_applied(tmp_path, picture):
-    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
-    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)  # 6: turn clockwise to view
-    segment = b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff
-    (tmp_path / "turned.jpg").write_bytes(data[:2] + segment + data[2:])
-    read = read_image(tmp_path / "turned.jpg")
-    expected = cv2.rotate(cv2.imdecode(np.frombuffer(data, np.uint8), 1), cv2.ROTATE_90_CLOCKWISE)
-    np.testing.assert_array_equal(read, expected)
-    assert image_size(tmp_path / "turned.jpg") == (48, 64)
+# How the picture in the file comes to stand upright, by EXIF's number.
+UPRIGHT = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+    8: lambda p: np.rot90(p),
+}
+
+
+def exif(orientation: int) -> bytes:
+    return b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+
+
+def with_orientation(data: bytes, suffix: str, orientation: int) -> bytes:
+    """The file with an EXIF block put into it."""
+    block = exif(orientation)
+    if suffix == ".jpg":
+        segment = b"\xff\xe1" + struct.pack(">H", len(block) + 8) + b"Exif\0\0" + block
+        return data[:2] + segment + data[2:]
+    if suffix == ".png":
+        chunk = b"eXIf" + block
+        return data[:33] + struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+    pillow = pytest.importorskip("PIL.Image", reason="pip install pillow")
+    out, tags = io.BytesIO(), pillow.Exif()
+    tags[0x0112] = orientation
+    pillow.open(io.BytesIO(data)).save(out, suffix[1:], exif=tags, **({"lossless": True} if suffix == ".webp" else {}))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_is_applied(tmp_path, picture, suffix, orientation):
+    path = write(tmp_path / f"turned{suffix}", picture)
+    expected = UPRIGHT[orientation](read_image(path))
+    path.write_bytes(with_orientation(path.read_bytes(), suffix, orientation))
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert image_size(path) == expected.shape[1::-1]
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_of_an_animation_the_first_frame(tmp_path, picture, suffix):
+    pillow = pytest.importorskip("PIL.Image", reason="pip install pillow")
+    frames = [pillow.fromarray(np.ascontiguousarray(each[..., ::-1])) for each in (picture, 255 - picture)]
+    path = tmp_path / f"a{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    if suffix == ".gif" and not cv2.haveImageReader(str(path)):
+        pytest.skip("this OpenCV reads no GIF")
+    assert np.abs(read_image(path).astype(int) - picture).mean() < 12  # a GIF has 256 colours
+    assert image_size(path) == (64, 48)
+
+
+def test_every_suffix_is_one_that_opencv_decodes(tmp_path, picture):
+    """All that OpenCV writes, it reads; what a build lacks is an error of that file, and not passed over."""
+    grey = {".pbm": picture[..., 1], ".pgm": picture[..., 1]}
+    floating = {suffix: (picture / 255).astype(np.float32) for suffix in (".hdr", ".pic")}
+    writable = [suffix for suffix in sorted(IMAGE_SUFFIXES) if cv2.haveImageWriter(f"a{suffix}")]
+    assert {".jpg", ".jpe", ".png", ".dib", ".webp", ".tif", ".pnm", ".jp2"} <= set(writable)
+    for suffix in writable:
+        path = write(tmp_path / f"a{suffix}", (grey | floating).get(suffix, picture))
+        assert image_size(path) == (64, 48), suffix
+    jpeg = write(tmp_path / "b.jpg", picture)
+    assert image_size(jpeg.rename(tmp_path / "b.jfif")) == (64, 48)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".webp", ".jpg"])
