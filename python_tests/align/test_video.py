@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 
 from frnet.align import Face, FaceAligner, FaceTracker, ImageError, Pose, Regions, align_video, read_image
 from frnet.align.video import MIN_ROI_AREA
-from frnet.io.video import read_video
+from frnet.io.video import Frame, VideoReader, open_video_writer
 
 FRAME = np.zeros((400, 600, 3), np.uint8)
 
@@ -23,6 +24,7 @@ class StagedAligner:
         self.stage = dict(faces)  # name -> (x, y, size)
         self.detector = object()
         self.detections = 0
+        self.found = {}  # boxes and scores
 
     def _face(self, x, y, size):
         points = np.zeros((68, 3), np.float32)
@@ -34,12 +36,18 @@ class StagedAligner:
 
     def locate(self, frame):
         self.detections += 1
-        return Regions(np.array([self._face(*place).roi for place in self.stage.values()]).reshape(-1, 4))
+        return Regions(np.array([self._face(*place).roi for place in self.stage.values()]).reshape(-1, 4), **self.found)
 
     def fit(self, images, regions):
         centres = (regions[0].rois[:, :2] + regions[0].rois[:, 2:]) / 2
         places = [min(self.stage.values(), key=lambda p: np.hypot(p[0] - c[0], p[1] - c[1])) for c in centres]
-        return [[self._face(*place) for place in places]]
+        faces = [self._face(*place) for place in places]
+        if regions[0].boxes is not None:
+            faces = [
+                replace(face, box=box, score=float(score))
+                for face, box, score in zip(faces, regions[0].boxes, regions[0].scores, strict=True)
+            ]
+        return [faces]
 
 
 def ids(tracks):
@@ -97,6 +105,22 @@ def test_a_face_that_shrinks_or_leaves_is_lost():
         assert ids(tracker(FRAME)) == [1]  # looked for in every frame until somebody comes
 
 
+def test_followed_faces_keep_box_and_score():
+    """Those they were found with; the box moves and grows with the face."""
+    aligner = StagedAligner(a=(100, 100, 80))
+    aligner.found = {"boxes": np.float32([[70, 60, 130, 140]]), "scores": np.float32([0.9])}
+    tracker = FaceTracker(aligner, redetect_every=5)
+    (track,) = tracker(FRAME)
+    np.testing.assert_allclose(track.face.box, [70, 60, 130, 140])
+    for place in ((110, 100, 80), (140, 120, 120)):
+        aligner.stage = {"a": place}
+        (track,) = tracker(FRAME)
+        assert track.face.score == pytest.approx(0.9)
+        x, y, size = place
+        expected = np.array([x - 30 * size / 80, y - 40 * size / 80, x + 30 * size / 80, y + 40 * size / 80])
+        np.testing.assert_allclose(track.face.box, expected, rtol=1e-5)
+
+
 def test_what_a_tracker_needs():
     with pytest.raises(ValueError, match="the aligner needs a detector="):
         FaceTracker(SimpleNamespace(detector=None))
@@ -132,15 +156,48 @@ def test_a_video_file_through_and_through(checkpoint, grid, files, yunet, clip, 
     assert {face["id"] for record in records for face in record["faces"]} == {0}
     noses = np.array([record["faces"][0]["landmarks"][30] for record in records])
     np.testing.assert_allclose(np.diff(noses[1:, 0]), 6, atol=2.5)
-    assert sum(1 for _ in read_video(tmp_path / "o.mp4")[0]) == 8
+    assert len(list(VideoReader(tmp_path / "o.mp4"))) == 8
+    assert all(face["score"] > 0.8 and face["box"] for record in records for face in record["faces"])
 
 
-def test_videos_that_cannot_be_read_or_written(checkpoint, grid, files, yunet, clip, tmp_path):
+def test_a_video_that_is_cut_off_keeps_what_is_done(checkpoint, grid, files, yunet, clip, tmp_path):
     aligner = FaceAligner(checkpoint, grid, files.whitening_v2, detector=yunet)
-    with pytest.raises(FileNotFoundError, match=r"video .*none\.mp4: no such file"):
-        align_video(aligner, tmp_path / "none.mp4")
-    (tmp_path / "bad.mp4").write_bytes(b"garbage")
-    with pytest.raises(ImageError, match=r"bad\.mp4 cannot be decoded"):
-        align_video(aligner, tmp_path / "bad.mp4")
+    whole = tmp_path / "clip.avi"
+    writer = open_video_writer(whole, 20, 320, 240)
+    for frame in VideoReader(clip):
+        writer.write(frame.image)
+    writer.release()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: int(0.6 * whole.stat().st_size)])
+    with pytest.raises(ImageError, match=r"cut\.avi is cut off after \d of 8 frames"):
+        align_video(aligner, cut, tmp_path / "o.mp4", tmp_path / "o.jsonl")
+    records = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert 2 <= len(records) < 8
+    assert len(list(VideoReader(tmp_path / "o.mp4"))) == len(records)
+
+
+def test_ctrl_c_ends_a_camera(monkeypatch, tmp_path):
+    def frames(source):
+        for number in range(9):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield Frame(FRAME, float(number))
+
+    aligner = StagedAligner(a=(100, 100, 80))
+    aligner.triangles = np.empty((0, 3), int)
+    for is_camera in (True, False):
+        reader = type("Reader", (), {"is_camera": is_camera, "count": 0, "rate": 10, "__iter__": frames})
+        monkeypatch.setattr("frnet.align.video.VideoReader", lambda _, reader=reader: reader())
+        if is_camera:
+            assert align_video(aligner, 0, tmp_path / "o.mp4", tmp_path / "o.jsonl") == 3
+            assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 3
+            assert len(list(VideoReader(tmp_path / "o.mp4"))) == 3
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                align_video(aligner, "film.mp4")
+
+
+def test_an_overlay_of_no_known_kind(checkpoint, grid, files, yunet, clip, tmp_path):
+    aligner = FaceAligner(checkpoint, grid, files.whitening_v2, detector=yunet)
     with pytest.raises(ValueError, match=r"video .*o\.gif must end in one of"):
         align_video(aligner, clip, tmp_path / "o.gif")
