@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from frnet.align import FaceAligner as FaceAligner
-    from frnet.models import list_models as list_models
-    from frnet.weights import create_model as create_model
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -30,7 +25,7 @@ _MODULES = (
 )
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
     if name in _MODULES:

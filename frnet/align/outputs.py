@@ -67,9 +67,9 @@ class ResultWriter:
                 colors = vertex_colors(image, face.vertices)
                 save_mesh(self.folder / f"{stem}_{index}.{suffix}", face.vertices, self.triangles, colors)
 
-    def video_files(self, source: Path | int) -> tuple[Path | None, Path | None]:
-        """The overlay video and the JSON lines file for one video or camera, each None where it is not wanted."""
-        stem = self._claim(Path(f"camera-{source}") if isinstance(source, int) else source)
+    def video_files(self, source: Path) -> tuple[Path | None, Path | None]:
+        """The overlay video and the JSON lines file for one video, each None where it is not wanted."""
+        stem = self._claim(source)
         overlay = self.folder / f"{stem}_overlay.mp4" if self.wanted.overlay else None
         return overlay, self.folder / f"{stem}.jsonl" if self.wanted.json else None
 

@@ -97,7 +97,7 @@ class FaceTracker:
 
 def align_video(
     aligner: FaceAligner,
-    source: str | os.PathLike | int,
+    source: str | os.PathLike | int | VideoReader,
     overlay: str | os.PathLike | None = None,
     jsonl: str | os.PathLike | TextIO | None = None,
     redetect_every: int = 30,
@@ -107,7 +107,7 @@ def align_video(
 
     Args:
         aligner: needs a detector.
-        source: the video, or the number of a camera, from 0; see :class:`frnet.io.video.VideoReader`.
+        source: the video, or the number of a camera, from 0; or a :class:`frnet.io.video.VideoReader` of either.
         overlay: video to write, with the result drawn in; the suffix picks the format (.mp4, .avi, .mov,
             .mkv, .webm). No sound; frames are evenly spaced.
         jsonl: file or open text stream to write, one JSON object per frame: ``frame``, ``time_s``, and
@@ -125,7 +125,7 @@ def align_video(
         OSError: a result cannot be written.
     """
     tracker = FaceTracker(aligner, redetect_every)
-    video = VideoReader(source)
+    video = source if isinstance(source, VideoReader) else VideoReader(source)
     triangles = aligner.triangles
     writer, done = None, 0
     with contextlib.ExitStack() as stack:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from frnet import __version__
+import frnet
 from frnet.cli import align, convert, evaluate, export, summary, train
 from frnet.cli.console import attempt, say
 
@@ -36,7 +36,7 @@ for run in (align.align, evaluate.evaluate, train.train, convert.convert, export
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        say(f"frnet {__version__}")
+        say(f"frnet {frnet.__version__}")
         raise typer.Exit
 
 
@@ -66,11 +66,11 @@ def _is_for_align(first: str) -> bool:
 
 
 def _quiet_opencv() -> None:
-    """Errors only: OpenCV's warnings would come between the lines of the report."""
+    """No remarks of OpenCV's own between the lines of the report: what fails comes as an error of ours."""
     import cv2
 
-    error_level = 2
+    fatal = 1
     if hasattr(cv2, "setLogLevel"):  # OpenCV 4.10 has it here, 4.14 and 5 only below
-        cv2.setLogLevel(error_level)
+        cv2.setLogLevel(fatal)
     else:
-        cv2.utils.logging.setLogLevel(error_level)
+        cv2.utils.logging.setLogLevel(fatal)

@@ -18,6 +18,7 @@ from frnet.cli.options import Device, WhiteningFile, check_writable, file_option
 if TYPE_CHECKING:
     from frnet.align import FaceAligner, FileResult
     from frnet.align.outputs import ResultWriter
+    from frnet.io.video import VideoReader
 
 _LONGEST_LISTING = 3  # names of files in a folder that were passed over
 
@@ -63,7 +64,9 @@ def align(
             min=1, help="How often the network looks at a face; by default twice, and once at a followed one."
         ),
     ] = None,
-    min_score: Annotated[float | None, typer.Option(help="Least score of a face; 0.8 by default.")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least score of a face; 0.8 by default.")
+    ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder of results.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="NAME.json; without --out, lines on stdout.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="NAME_overlay.jpg, .mp4 for a video.")] = False,
@@ -93,18 +96,24 @@ def align(
     if out_dir is not None:
         check_writable(out_dir, "--out", create=True)
 
-    from frnet.align import FaceAligner, align_files, expand_inputs, open_detector
-    from frnet.align.aligner import open_device
-    from frnet.align.outputs import ResultWriter, Wanted
-    from frnet.morphable import open_morphable
+    from frnet.io.inputs import expand_inputs
+    from frnet.io.video import VideoReader
 
-    images, videos, problems = expand_inputs(inputs)
+    images, sources, problems = expand_inputs(inputs)
     _say_skipped(inputs)
     for problem in problems:
         complain(problem)
-    open_device(device)
+    failures = len(problems)
+    videos = [source for source in sources if isinstance(source, Path)]
+    for number in (source for source in sources if isinstance(source, int)):
+        failures += not attempt(lambda number=number: videos.append(VideoReader(number)))
     if not images and not videos:
         raise typer.Exit(1)
+
+    from frnet.align import FaceAligner, align_files, open_detector
+    from frnet.align.outputs import ResultWriter, Wanted
+    from frnet.morphable import open_morphable
+
     aligner = FaceAligner(
         weights,
         open_morphable(model, landmarks),
@@ -120,24 +129,24 @@ def align(
     if out_dir is not None:
         some = json_ or overlay or obj or ply
         writer = ResultWriter(out_dir, Wanted(json_ or not some, overlay or not some, obj, ply), aligner.triangles)
-    failures = len(problems)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("images", total=len(images), visible=len(images) > 1)
         for result in align_files(aligner, images, batch):
             failures += not _finish(result, writer, json_)
             progress.advance(task)
-        for source in videos:
-            files = writer.video_files(source) if writer else (None, sys.stdout if json_ else None)
-            tick = _ticker(progress, f"camera {source}" if isinstance(source, int) else source.name)
-            failures += not attempt(lambda s=source, f=files, t=tick: _video(aligner, s, f, redetect, t))
+        for video in videos:
+            path = video if isinstance(video, Path) else video.path
+            files = writer.video_files(path) if writer else (None, sys.stdout if json_ else None)
+            tick = _ticker(progress, path.name)
+            failures += not attempt(lambda v=video, f=files, t=tick: _video(aligner, v, f, redetect, t))
     if failures:
         raise typer.Exit(1)
 
 
 def _say_skipped(inputs: list[str]) -> None:
     """Files of folders that no suffix makes images or videos."""
-    from frnet.align.files import unknown_files
+    from frnet.io.inputs import unknown_files
 
     for folder in filter(Path.is_dir, map(Path, inputs)):
         names = [path.name for path in unknown_files(folder)]
@@ -165,12 +174,12 @@ def _finish(result: FileResult, writer: ResultWriter | None, as_json: bool) -> b
 
 
 def _video(
-    aligner: FaceAligner, source: Path | int, files: tuple, redetect: int, tick: Callable[[int, int], None]
+    aligner: FaceAligner, video: Path | VideoReader, files: tuple, redetect: int, tick: Callable[[int, int], None]
 ) -> None:
     from frnet.align import align_video
 
-    frames = align_video(aligner, source, *files, redetect_every=redetect, progress=tick)
-    note(f"{f'camera {source}' if isinstance(source, int) else source}: {frames} frames")
+    frames = align_video(aligner, video, *files, redetect_every=redetect, progress=tick)
+    note(f"{video if isinstance(video, Path) else video.path}: {frames} frames")
 
 
 def _ticker(progress: Progress, name: str) -> Callable[[int, int], None]:

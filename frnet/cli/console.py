@@ -53,7 +53,9 @@ def in_options(message: str) -> str:
         'thresholds must lie in (0, 1), got --min-score 2, nms_threshold=0.3'
     """
     message = re.sub(r"^(?:[A-Z][a-z]+[A-Z]\w*|[a-z]+(?:_[a-z0-9]+)+): ", "", message)  # of a class or a function
-    return re.sub(rf"\b({'|'.join(_OPTIONS)})=(?=(\w)?)", lambda m: _OPTIONS[m[1]] + (" " if m[2] else ""), message)
+    return re.sub(
+        rf"(?<![^\s(])({'|'.join(_OPTIONS)})=(?=(\w)?)", lambda m: _OPTIONS[m[1]] + (" " if m[2] else ""), message
+    )
 
 
 def attempt(action: Callable[[], None]) -> bool:

@@ -45,6 +45,7 @@ class VideoReader:
 
     Attributes:
         name: what messages call it.
+        path: the file; of a camera a name that results may have.
         rate: frames per second, on average.
         count: frames the file's header states; 0 if unknown.
         is_camera: whether it goes on until somebody stops.
@@ -61,18 +62,18 @@ class VideoReader:
     def __init__(self, source: str | os.PathLike | int) -> None:
         self.is_camera = isinstance(source, int)
         self.name = f"camera {source}" if self.is_camera else f"video {source}"
+        self.path = Path(f"camera-{source}" if self.is_camera else source)
         self._missing = 0
         if not self.is_camera:
-            path = Path(source)
-            if not path.is_file():
-                raise FileNotFoundError(f"{self.name}: {'not a file' if path.exists() else 'no such file'}")
-            self._missing = missing_bytes(path)
+            if not self.path.is_file():
+                raise FileNotFoundError(f"{self.name}: {'not a file' if self.path.exists() else 'no such file'}")
+            self._missing = missing_bytes(self.path)
         self._capture = cv2.VideoCapture(source if self.is_camera else str(source))
         ok, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
         if not ok:
             self._capture.release()
             raise ImageError(f"{self.name} {self._why_not()}")
-        self._begin = time.monotonic()
+        self._begin = 0.0
         rate, count = (self._capture.get(what) for what in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
         self.rate = rate if np.isfinite(rate) and rate > 0 else _USUAL_RATE
         self.count = 0 if self.is_camera else max(0, int(count))
@@ -84,7 +85,7 @@ class VideoReader:
             ImageError: after the last frame: the file ends before the video does.
         """
         image, previous, number = self._first, -1.0, 0
-        self._first = None
+        self._first, self._begin = None, time.monotonic()
         try:
             while image is not None:
                 previous = self._time(previous)

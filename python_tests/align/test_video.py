@@ -176,25 +176,25 @@ def test_a_video_that_is_cut_off_keeps_what_is_done(checkpoint, grid, files, yun
     assert len(list(VideoReader(tmp_path / "o.mp4"))) == len(records)
 
 
-def test_ctrl_c_ends_a_camera(monkeypatch, tmp_path):
-    def frames(source):
-        for number in range(9):
-            if number == 3:
-                raise KeyboardInterrupt
-            yield Frame(FRAME, float(number))
+class Interrupted(VideoReader):
+    """Three frames, then Ctrl-C."""
 
+    def __init__(self, is_camera):
+        self.is_camera, self.count, self.rate = is_camera, 0, 10
+
+    def __iter__(self):
+        yield from (Frame(FRAME, float(number)) for number in range(3))
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_a_camera(tmp_path):
     aligner = StagedAligner(a=(100, 100, 80))
     aligner.triangles = np.empty((0, 3), int)
-    for is_camera in (True, False):
-        reader = type("Reader", (), {"is_camera": is_camera, "count": 0, "rate": 10, "__iter__": frames})
-        monkeypatch.setattr("frnet.align.video.VideoReader", lambda _, reader=reader: reader())
-        if is_camera:
-            assert align_video(aligner, 0, tmp_path / "o.mp4", tmp_path / "o.jsonl") == 3
-            assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 3
-            assert len(list(VideoReader(tmp_path / "o.mp4"))) == 3
-        else:
-            with pytest.raises(KeyboardInterrupt):
-                align_video(aligner, "film.mp4")
+    assert align_video(aligner, Interrupted(is_camera=True), tmp_path / "o.mp4", tmp_path / "o.jsonl") == 3
+    assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 3
+    assert len(list(VideoReader(tmp_path / "o.mp4"))) == 3
+    with pytest.raises(KeyboardInterrupt):
+        align_video(aligner, Interrupted(is_camera=False))
 
 
 def test_an_overlay_of_no_known_kind(checkpoint, grid, files, yunet, clip, tmp_path):

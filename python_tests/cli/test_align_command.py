@@ -13,8 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+import frnet
 from frnet import cli
+from frnet.cli.console import in_options
 from frnet.models import count_ops, create_model, load_checkpoint
+from frnet.morphable import MorphableModel
 
 
 @pytest.fixture(scope="module")
@@ -195,11 +198,17 @@ def test_wrong_command_lines(run, shared, data, options):
     ]
     for arguments, message in (
         (["align", photo, *options, "--overlay"], "also give --out DIR"),
-        (["align", photo, *without_detector], "give --detector FILE"),
+        (["align", photo, *without_detector], "also give --detector FILE"),
+        (["align", photo, *options, "--min-score", "1.5"], "--min-score"),
+        (["align", photo, *options, "--out", photo / "out"], "--out: nothing can be written to"),
+        (["align", photo, *options, "--out", photo], "--out"),
+        (["align", photo], "also give --weights FILE (a checkpoint) and --model FILE"),
+        (["export", data["weights"], "model.pt"], "model.pt must end in .onnx"),
+        (["export", data["weights"], photo / "model.onnx"], "OUT: nothing can be written to"),
         (["align", photo, *options, "--passes", "0"], "--passes"),
         (["align", photo, *options, "--weights", "none.pth"], "none.pth"),
         (["align", photo, *landmarks_alone, "--obj", "--out", "x"], "need triangles"),
-        (["align", *options], "IMAGE"),
+        (["align", *options], "INPUT"),
         (["evaluate", shared / "photos", *options, "--roi", "loose"], "--roi must be exact or 3ddfa-compat"),
         (["draw"], "draw"),
     ):
@@ -211,4 +220,113 @@ def test_wrong_command_lines(run, shared, data, options):
 def test_help_lists_the_commands(run):
     result = run("--help")
     assert result.returncode == 0
-    assert all(command in result.stdout for command in ("align", "evaluate", "convert"))
+    commands = ("align", "evaluate", "train", "convert", "export", "summary")
+    assert all(re.search(rf"^│ {command} ", result.stdout, re.MULTILINE) for command in commands)
+
+
+def test_the_version(run):
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (0, f"frnet {frnet.__version__}\n")
+
+
+def test_align_may_be_left_out(run, shared, options, monkeypatch, data):
+    photo = shared / "photos/4.jpg"
+    long, short = run("align", photo, *options, "--json"), run(photo, *options, "--json")
+    assert (short.returncode, short.stdout) == (0, long.stdout)
+    assert run(*options, photo, "--json").stdout == long.stdout
+    for name, path in data.items():
+        monkeypatch.setenv(f"FRNET_{name.upper()}", str(path))
+    assert run(photo, "--json").stdout == long.stdout
+    result = run("align ment")
+    assert result.returncode == 2
+    assert "No such command" in result.stderr
+
+
+def test_inputs_are_looked_at_before_anything_is_loaded(run, options, tmp_path, monkeypatch):
+    """In one sentence each; and nothing is loaded where nothing is left to do."""
+    monkeypatch.setattr("frnet.weights.load_checkpoint", None)
+    monkeypatch.setattr("frnet.align.FaceAligner", None)
+    monkeypatch.chdir(tmp_path)
+    for given, message in (
+        ("nowhere.jpg", "nowhere.jpg: no such file or folder"),
+        ("https://example.org/a.jpg", "https://example.org/a.jpg is an address: frnet reads files and cameras, so dow"),
+        ("rtsp://10.0.0.1/stream", "rtsp://10.0.0.1/stream is an address"),
+        ("99", "camera 99 cannot be opened: there is none of that number, or another program has it"),
+        (tmp_path, "holds no image or video"),
+    ):
+        result = run("align", given, *options, "--out", tmp_path / "out")
+        assert result.returncode == 1
+        assert result.stderr.startswith("error: ")
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    code = "import sys, frnet.cli; from frnet.io.inputs import expand_inputs; print('torch' in sys.modules)"
+    checked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert checked.stdout.strip() == "False"
+
+
+def test_messages_speak_of_options(run, shared, options, data, tmp_path):
+    photo, alone = shared / "photos/4.jpg", tmp_path / "mb05.pth"
+    alone.write_bytes(data["weights"].read_bytes())
+    result = run(photo, *options, "--device", "gpu")
+    assert result.returncode == 1
+    assert "error: --device gpu is none that frnet runs on: give cpu, cuda or" in result.stderr
+    landmarks_alone = ["--weights", alone, "--detector", data["detector"], "--model", tmp_path / "model.safetensors"]
+    MorphableModel.from_3ddfa_landmarks(data["landmarks"]).with_whitening(None, None).save(landmarks_alone[-1])
+    result = run(photo, *landmarks_alone)
+    assert result.returncode == 1
+    assert re.search(r"error: no whitening for .*mb05\.pth: .*; pass --whitening\n", result.stderr)
+
+
+def test_files_that_are_passed_over_are_named(run, shared, options, tmp_path):
+    for name in ("notes.txt", "b.raw", "c.xml", "d.xml", "e.xml", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "face.jfif").write_bytes((shared / "photos/4.jpg").read_bytes())
+    result = run(tmp_path, *options)
+    assert result.returncode == 0
+    assert re.search(r"no image or video by its name: b\.raw, c\.xml, d\.xml and 2 more", result.stderr)
+    assert re.search(r"face\.jfif: face 0, yaw", result.stderr)
+
+
+def test_a_video_that_is_cut_off(run, shared, options, tmp_path):
+    """The frames that are there are done, and the status says that it is not all."""
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (450, 450))
+    for _ in range(5):
+        writer.write(cv2.imread(str(shared / "photos/4.jpg")))
+    writer.release()
+    data = (tmp_path / "clip.avi").read_bytes()
+    (tmp_path / "clip.avi").write_bytes(data[: int(0.6 * len(data))])
+    result = run(tmp_path / "clip.avi", *options, "--out", tmp_path / "out", "--json")
+    assert result.returncode == 1
+    assert re.search(r"error: video .*clip\.avi is cut off after \d of 5 frames: the file is [\d,]+ byt", result.stderr)
+    records = [json.loads(line) for line in (tmp_path / "out/clip.jsonl").read_text().splitlines()]
+    assert [len(record["faces"]) for record in records][:3] == [1, 1, 1]
+    assert all(face["score"] > 0.8 for record in records for face in record["faces"])
+
+
+def test_export(run, data, tmp_path, recwarn):
+    """Quietly: what exporters say of themselves is no business of the user's."""
+    pytest.importorskip("onnxscript", reason="pip install '.[test]'")
+    options = ["--model", data["model"], "--landmarks", data["landmarks"]]
+    result = run("export", data["weights"], tmp_path / "mb05.onnx", *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    (line,) = result.stdout.splitlines()
+    assert re.search(r"mb05\.onnx: mobilenet_v1; crops \[batch, 3, 120, 120\], BGR, \(pixel - 127.5\) / 128, to", line)
+    assert not recwarn.list
+    onnx = pytest.importorskip("onnx", reason="pip install '.[test]'")
+    names = [output.name for output in onnx.load(tmp_path / "mb05.onnx").graph.output]
+    assert names == ["whitened_params", "params", "landmarks", "vertices"]
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("FaceAligner: no whitening for a.pth; pass whitening=", "no whitening for a.pth; pass --whitening"),
+        ("FaceAligner: the aligner needs a detector=, such as", "the aligner needs a --detector, such as"),
+        ("to_onnx: device=gpu is none", "--device gpu is none"),
+        ("image a.jpg: no such file", "image a.jpg: no such file"),
+        ("image /data/detector=yunet/a.jpg: no such file", "image /data/detector=yunet/a.jpg: no such file"),
+        ("camera: weights", "camera: weights"),
+    ],
+)
+def test_words_of_the_library_in_options(message, said):
+    assert in_options(message) == said
