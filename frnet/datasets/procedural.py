@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,11 +107,12 @@ class ProceduralFaces(FaceDataset):
     ) -> None:
         if count < 1:
             raise ValueError(f"ProceduralFaces: expected at least one face, got {count}")
+        whitened = morphable
         if morphable is None:
-            morphable = procedural_face()
-            mirror = mirror or find_mirror(morphable)
+            morphable, known = _procedural_face()
+            mirror, whitened = mirror or known, _whitened_procedural_face(ranges, size)
         source = _FaceSource(morphable, ranges, data_seed, size)
-        self.morphable = morphable if morphable.param_mean is not None else source.with_whitening(morphable)
+        self.morphable = whitened if whitened.param_mean is not None else source.with_whitening(morphable)
         self._source = source
         self._pictures = None if cache is None else _kept_pictures(source, count, Path(cache), workers, progress)
         super().__init__(count, LabelConvention(size), augmentation=augmentation, seed=seed, mirror=mirror)
@@ -180,6 +182,19 @@ class _FaceSource:
         """Of all that the pictures depend on."""
         settings = (self.ranges, self.data_seed, self.size, count, self._mean, self._basis)
         return fingerprint(_VERSION, *settings, self._centre, self._spread)
+
+
+@functools.cache
+def _procedural_face() -> tuple[MorphableModel, Mirror]:
+    """Made once: a training and a validation set have the same one."""
+    morphable = procedural_face()
+    return morphable, find_mirror(morphable)
+
+
+@functools.lru_cache(maxsize=16)
+def _whitened_procedural_face(ranges: FaceRanges, size: int) -> MorphableModel:
+    morphable, _ = _procedural_face()
+    return _FaceSource(morphable, ranges, 0, size).with_whitening(morphable)
 
 
 def _kept_pictures(source: _FaceSource, count: int, cache: Path, workers: int, progress: Progress | None) -> MappedNpy:

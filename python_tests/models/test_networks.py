@@ -18,6 +18,8 @@ from frnet.models import (
     save_checkpoint,
 )
 from frnet.models import complexity as count
+from frnet.models.damdnet import DenseMobileBlock
+from frnet.models.mobilenet_v1 import SeparableConv2d
 from frnet.models.published import PUBLISHED
 from frnet.nn import MobileBlock
 
@@ -154,33 +156,46 @@ def test_fuse_gives_the_same_numbers(name):
         model.train().fuse()
 
 
-@pytest.mark.parametrize("name", NAMES)
-@torch.no_grad()
-def test_compiled_without_a_graph_break(name):
-    model = settled(name)
-    x = crops(3)
-    torch.compiler.reset()
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)
+# What networks are made of; compiling whole ones takes minutes, and finds nothing that these do not.
+BLOCKS = {
+    "plain": lambda: MobileBlock(16, 16, 1, splits=1),
+    "in splits": lambda: MobileBlock(16, 16, 1, sge_groups=8),
+    "in splits, with gates": lambda: MobileBlock(16, 24, stride=2, sge_groups=8, se_reduction=16),
+    "dense": lambda: DenseMobileBlock(16, 24, 2, 6, first=True),
+    "separable": lambda: SeparableConv2d(16, 24, 2),
+}
 
 
-def test_a_block_compiled_in_training():
-    """The same result, gradients and running statistics as without; a whole network takes a minute."""
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_blocks_compiled_without_a_graph_break(block, training):
+    """The same result, gradients and running statistics as without."""
     torch.manual_seed(0)
-    block = MobileBlock(16, 24, stride=2, sge_groups=8, se_reduction=16)
+    block = block().train(training)
     other = copy.deepcopy(block)
     x = torch.randn(3, 16, 15, 15)
     torch.compiler.reset()
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
-    for module in (compiled, other):
-        module(x).square().sum().backward()
+    results = [module(x) for module in (compiled, other)]
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+    for result in results:
+        result.square().sum().backward()
     for mine, theirs in zip(block.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-4)
     for mine, theirs in zip(block.buffers(), other.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_the_network_compiled_as_torch_does_by_default():
+    """In its form for inference, by Inductor."""
+    model = settled("mobile_frnet", width=0.25).fuse()
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True)
+    torch.testing.assert_close(compiled(crops(3)), model(crops(3)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["damdnet", "mobile_frnet", "mobilenet_v1"])  # one for each kind of block
 @torch.no_grad()
 def test_exported_with_a_dynamic_batch(name):
     model = settled(name)

@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 from scipy.optimize import least_squares
 
-from frnet.morphable import MorphableModel, load_whitening
+from frnet.morphable import MorphableModel
 
 
 def vertices(model: MorphableModel, params) -> np.ndarray:
@@ -76,20 +76,24 @@ def test_reference_parameters_and_landmarks(shared):
     np.testing.assert_allclose(model.dewhiten(reference["raw_output"]), reference["param"], rtol=1e-6)
 
 
-def test_a_fitted_mesh_lies_in_the_landmarks_span(shared):
-    # The 53,215 fitted vertices of a real image come from the same 40 + 10 components: some parameter vector
-    # reproduces its 68 keypoints to the rounding of the basis' text. This ties together the order of the
-    # vector, the interleaving of the basis, the keypoints and the crop frame (y up).
-    grid = MorphableModel.from_3ddfa_grid(
-        shared / "3ddfa/bfm_grid64_basis.npz", shared / "3ddfa/landmark_basis", expression="landmarks"
-    )
-    assert "interpolated" in grid.name
-    fitted = scipy.io.loadmat(shared / "300w-lp-sample/image00427.mat")["vertex"].T.astype(np.float64)
+@pytest.fixture(scope="module")
+def fitted_face(shared):
+    """The 53,215 fitted vertices of a real image, and what least squares makes of its 68 keypoints."""
+    vertices_of_image = scipy.io.loadmat(shared / "300w-lp-sample/image00427.mat")["vertex"].T.astype(np.float64)
     keypoints = np.load(shared / "3ddfa/train.configs/keypoints_sim.npy")[::3] // 3
     model = MorphableModel.from_3ddfa_landmarks(
         shared / "3ddfa/landmark_basis", shared / "3ddfa/train.configs/param_whitening.pkl"
     )
-    found = least_squares(lambda z: (vertices(model, model.dewhiten(z)) - fitted[keypoints]).reshape(-1), np.zeros(62))
+    wanted = vertices_of_image[keypoints]
+    found = least_squares(lambda z: (vertices(model, model.dewhiten(z)) - wanted).reshape(-1), np.zeros(62))
+    return vertices_of_image, found, model.dewhiten(found.x)
+
+
+def test_a_fitted_mesh_lies_in_the_landmarks_span(fitted_face):
+    # They come from the same 40 + 10 components: some parameter vector reproduces the keypoints to the rounding of the
+    # basis' text. This ties together the order of the vector, the interleaving of the basis, the keypoints and the crop
+    # frame (y up).
+    _, found, _ = fitted_face
     assert np.sqrt(np.mean(found.fun**2)) < 2e-4  # crop pixels
     assert np.abs(found.x).max() < 4  # and under this whitening it is an ordinary face
 
@@ -172,7 +176,7 @@ def test_grid_file_repeats_its_shape_basis(shared):
         MorphableModel.from_3ddfa_grid(npz, landmarks, expression="other")
 
 
-def test_interpolated_expression_follows_the_fitted_mesh(shared):
+def test_interpolated_expression_follows_the_fitted_mesh(shared, fitted_face):
     # Parameters from the 68 keypoints of a real fitted mesh, then the grid against that mesh. Points of the
     # grid have no vertex of their own in the mesh; the mean's nearest one stands for them.
     from scipy.spatial import cKDTree
@@ -181,15 +185,8 @@ def test_interpolated_expression_follows_the_fitted_mesh(shared):
         shared / "3ddfa/bfm_grid64_basis.npz", shared / "3ddfa/landmark_basis", expression="landmarks"
     )
     assert "interpolated" in grid.name
-    fitted = scipy.io.loadmat(shared / "300w-lp-sample/image00427.mat")["vertex"].T.astype(np.float64)
+    fitted, _, params = fitted_face
     folder = shared / "3ddfa/train.configs"
-    keypoints = np.load(folder / "keypoints_sim.npy")[::3] // 3
-    whitened = grid.with_whitening(*load_whitening(folder / "param_whitening.pkl"))
-    landmarks = whitened.landmark_model()
-    found = least_squares(
-        lambda z: (vertices(landmarks, landmarks.dewhiten(z)) - fitted[keypoints]).reshape(-1), np.zeros(62)
-    )
-    params = landmarks.dewhiten(found.x)
     mean = (np.load(folder / "u_shp.npy") + np.load(folder / "u_exp.npy")).reshape(-1, 3)
     distance, nearest = cKDTree(mean).query(grid.mean.numpy().reshape(-1, 3)[68:])
     near = distance < 1500  # micrometres; 94 % of the grid
@@ -198,7 +195,7 @@ def test_interpolated_expression_follows_the_fitted_mesh(shared):
     own_mean = grid.mean.double().numpy().reshape(-1, 3)[68:] @ params[:12].reshape(3, 4)[:, :3].T
 
     def error(p) -> float:
-        moved = (vertices(whitened, p)[68:] - own_mean)[near]
+        moved = (vertices(grid, p)[68:] - own_mean)[near]
         return float(np.linalg.norm(moved - shift, axis=1).mean())
 
     still = params.copy()
