@@ -1,12 +1,20 @@
-"""Writes docs/benchmarks.md from saved runs of pytest-benchmark: python bench/table.py RUN.json [RUN.json ...]"""
+"""Writes docs/benchmarks.md, and the README's table, from saved runs: python bench/table.py RUN.json [RUN.json ...]
+
+The published ones: python bench/table.py bench/results/*.json
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from groups import PEERS, means
+from groups import PEERS, family, means
+
+ROOT = Path(__file__).parents[1]
 
 HEADER = """# Benchmarks
 
@@ -15,7 +23,25 @@ Ratios above 1 mean that frnet is faster; those below are printed in bold. Share
 median, over the measured bandwidth of a large copy (above 100 % the tensors lie in a cache). In the memory table, bold
 is more than half.
 
-This page is written by `python bench/table.py`; the runs are in `bench/results/`.
+This page is written by `python bench/table.py`; the runs are in `bench/results/`, each with the commit it measured.
+
+## Measure it yourself
+
+```sh
+pytest bench --benchmark-autosave                 # every op against eager torch and torch.compile, in one run
+pytest bench --benchmark-compare                  # the same, beside the last saved run
+python bench/table.py bench/results/*.json        # this page, and the README's table
+python bench/overfit.py                           # every network learns eight photographs by heart
+python bench/memory.py                            # peak memory of a training step
+python bench/training_throughput.py               # images a second of a training run, against plain torch
+python bench/losses_scaling.py                    # time of the losses by batch and vertices, and their memory
+python bench/data_rates.py                        # training samples a second
+bash bench/gpu_check.sh                           # everything that needs a GPU, into one JSON; stops after nine minutes
+```
+
+pytest-benchmark keeps the runs, with commit and machine, under `.benchmarks/`. The closing lines of a run give the
+ratios to both peers, shape by shape, and say where frnet is the slower one. Machines are noisy: compare ratios within
+one run, on an idle machine.
 """
 
 
@@ -128,6 +154,58 @@ def throughput_section(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+# The README's six figures: what it says of them, the run, and whose rows are averaged, families or single groups.
+SPEED = (
+    ("Mobile-FRNet, one face", "cpu_network", ("fused network inference batch 1",)),
+    ("Mobile-FRNet, a batch of 32 faces", "cpu_network", ("fused network inference batch 32",)),
+    (
+        "its multi-scale stage with the spatial gate, inference",
+        "cpu_stage_inference",
+        ("hierarchical_sge inference nchw",),
+    ),
+    (
+        "depthwise convolution + batch norm + ReLU6 + gate, a training step",
+        "cpu_stage_training",
+        ("conv_bn_relu6_se training nchw", "conv_bn_relu6_sge training nchw"),
+    ),
+    (
+        "WPDC + Wing loss on 53,215 vertices of 128 faces, with gradients",
+        "cpu_losses",
+        ("wpdc_wing forward+backward batch 128 53215 vertices",),
+    ),
+    (
+        "a depthwise convolution alone, channels_last, forward and backward",
+        "cpu",
+        ("depthwise_conv2d forward+backward channels_last",),
+    ),
+)
+SPEED_MARKS = ("<!-- speed: written by bench/table.py -->\n", "<!-- end of speed -->\n")
+
+
+def speed_table(runs: dict[str, dict]) -> str | None:
+    """How many times as fast as the faster of the two peers, shape by shape; None where a run is not given."""
+    if not {name for _, name, _ in SPEED} <= runs.keys():
+        return None
+    run = runs["cpu_network"]
+    machine, extra = run["machine_info"]["cpu"]["brand_raw"], run["benchmarks"][0]["extra_info"]
+    lines = [f"| {machine}, {extra['threads']} threads, torch {extra['torch']} | times as fast |", "|---|---|"]
+    for text, name, wanted in SPEED:
+        medians = [
+            row["extra_info"]["interleaved_medians"]
+            for row in runs[name]["benchmarks"]
+            if "interleaved_medians" in row["extra_info"] and {row["group"], family(row["group"])} & set(wanted)
+        ]
+        best = statistics.geometric_mean(min(each[peer] for peer in PEERS) / each["frnet"] for each in medians)
+        lines.append(f"| {text} | {ratio(best)} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_speed(readme: str, table: str) -> str:
+    """The README with the table between its marks."""
+    first, last = map(re.escape, SPEED_MARKS)
+    return re.sub(f"(?<={first}).*?(?={last})", lambda _: f"\n{table}\n", readme, flags=re.DOTALL)
+
+
 # What a saved run has in it tells who wrote it.
 SECTIONS = {
     "data_rates": data_section,
@@ -139,15 +217,24 @@ SECTIONS = {
 }
 
 
-def main(paths: list[str]) -> None:
-    page = HEADER
-    for path in map(Path, paths):
+def page(paths: Sequence[Path]) -> str:
+    """docs/benchmarks.md."""
+    text = HEADER
+    for path in paths:
         run = json.loads(path.read_text())
-        page += next(write for key, write in SECTIONS.items() if key in run)(path)
-    Path(__file__).parents[1].joinpath("docs", "benchmarks.md").write_text(page)
+        text += next(write for key, write in SECTIONS.items() if key in run)(path)
+    return text
+
+
+def main(paths: Sequence[Path]) -> None:
+    (ROOT / "docs" / "benchmarks.md").write_text(page(paths))
+    table = speed_table({path.stem: json.loads(path.read_text()) for path in paths})
+    if table is not None:
+        readme = ROOT / "README.md"
+        readme.write_text(with_speed(readme.read_text(), table))
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    main(sys.argv[1:])
+    main([Path(argument) for argument in sys.argv[1:]])

@@ -1,0 +1,123 @@
+"""Makes the pictures of the documentation, in docs/assets.
+
+Run: pip install openpeople==0.1.2 && python docs/make_pictures.py
+
+What they show may be shown: the portrait is computer-made (openpeople, MIT), the grey heads are ICT-FaceKit's (MIT);
+the notices lie beside the pictures. The public files that the README names are expected in FRNET_SHARED.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from frnet import geometry, ops
+from frnet.align import Face, FaceAligner, draw_axes, draw_landmarks, draw_mesh, read_image
+from frnet.morphable import MorphableModel, open_morphable
+
+ASSETS = Path(__file__).parent / "assets"
+SHARED = Path(os.environ.get("FRNET_SHARED", "../shared/data"))
+CLAY = (205, 215, 228)  # BGR
+PORTRAIT_SIZE, PANEL_SIZE = 720, 320  # pixels
+
+
+def main() -> None:
+    package = importlib.resources.files("openpeople")
+    person = package / "data" / "curated" / "P007" / "assets" / "amateur_selfie.jpg"
+    portrait = cut_portrait(read_image(Path(str(person))))
+    save("portrait.jpg", portrait, 85)
+
+    aligner = FaceAligner(
+        SHARED / "3ddfa/weights/mb05_120x120.pth",
+        open_morphable(SHARED / "3ddfa/bfm_grid64_basis.npz", SHARED / "3ddfa/landmark_basis"),
+        detector=next((SHARED / "yunet").glob("*.onnx")),
+        passes=2,
+    )
+    (face,) = aligner(portrait)
+    save("face.jpg", panels(portrait, face, aligner.triangles), 88)
+    save("landmarks.jpg", numbered(portrait, face), 82)
+    save("parameters.jpg", parameters(SHARED / "ict-facekit/ict_face_model_light.npz"), 85)
+
+
+def cut_portrait(picture: np.ndarray) -> np.ndarray:
+    """Head and shoulders."""
+    left, top, side = 150, 120, 1330
+    return cv2.resize(picture[top : top + side, left : left + side], (PORTRAIT_SIZE,) * 2, interpolation=cv2.INTER_AREA)
+
+
+def panels(portrait: np.ndarray, face: Face, triangles: np.ndarray) -> np.ndarray:
+    """Photograph, landmarks, mesh and axes side by side, drawn at twice the size."""
+    size = 2 * PANEL_SIZE
+    middle = (face.roi[:2] + face.roi[2:]) / 2
+    roi = np.concatenate([middle - 230, middle + 230]) - np.array([0, 25, 0, 25])  # with some hair
+    view = geometry.crop(portrait, roi, size)
+    scale = size / (roi[2] - roi[0])
+    landmarks, vertices = ((points - (*roi[:2], 0)) * scale for points in (face.landmarks, face.vertices))
+    views = (
+        view,
+        draw_landmarks(view, landmarks, thickness=4),
+        draw_mesh(view, vertices, triangles, opacity=0.95, color=CLAY),
+        draw_axes(view, face.params, landmarks),
+    )
+    return cv2.hconcat([cv2.resize(each, (PANEL_SIZE,) * 2, interpolation=cv2.INTER_AREA) for each in views])
+
+
+def numbered(portrait: np.ndarray, face: Face) -> np.ndarray:
+    """The 68 landmarks with their numbers."""
+    roi = geometry.roi_from_landmarks(face.landmarks)
+    size = 760
+    view = cv2.addWeighted(geometry.crop(portrait, roi, size), 0.5, np.full((size, size, 3), 255, np.uint8), 0.5, 0)
+    points = (face.landmarks[:, :2] - roi[:2]) * (size / (roi[2] - roi[0]))
+    for number, (x, y) in enumerate(points.round().astype(int).tolist()):
+        cv2.circle(view, (x, y), 4, (60, 60, 230), cv2.FILLED, cv2.LINE_AA)
+        cv2.putText(view, str(number), (x + 5, y - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (20, 20, 20), 1, cv2.LINE_AA)
+    return view
+
+
+def parameters(file: Path) -> np.ndarray:
+    """What the parameters do, a row each: a shape coefficient, an expression, the angle of the pose."""
+    model = MorphableModel.from_ict_facekit(file)
+    with np.load(file) as stored:
+        expressions = stored["expression_names"].tolist()
+        skin = ["face" in name.lower() or "head" in name.lower() for name in stored["material_names"].tolist()]
+        shown = np.asarray(skin)[stored["face_material"]]
+        faces = stored["faces"][shown]
+    triangles = np.concatenate([faces[:, :3], faces[faces[:, 3] >= 0][:, [0, 2, 3]]])
+    smile = [expressions.index(f"mouthSmile_{side}") for side in "LR"]
+    jaw = [expressions.index("jawOpen")]
+
+    def head(yaw: float = -25, shape: float = 0, expression: dict[int, float] | None = None) -> np.ndarray:
+        size = 400
+        coefficients = torch.zeros(model.layout.num_shape + model.layout.num_expression)
+        coefficients[0] = shape
+        for index, value in (expression or {}).items():
+            coefficients[model.layout.num_shape + index] = value
+        scale = 0.032 * size
+        matrix = np.hstack([scale * geometry.rotation_from_euler(yaw, 0, 0), [[size / 2], [size / 2], [0]]])
+        params = torch.cat([torch.from_numpy(matrix).float().flatten(), coefficients])[None]
+        vertices = ops.reconstruct_vertices(params, model)[0].numpy() * (1, -1, 1) + (0, size, 0)
+        picture = draw_mesh(np.full((size, size, 3), 255, np.uint8), vertices, triangles, 1.0, CLAY)
+        return cv2.resize(picture, (size // 2,) * 2, interpolation=cv2.INTER_AREA)
+
+    steps = np.linspace(0, 1, 5)
+    rows = (
+        [head(shape=value) for value in (-3, -1.5, 0, 1.5, 3)],
+        [head(expression={**dict.fromkeys(smile, t), **dict.fromkeys(jaw, 0.5 * t)}) for t in steps],
+        [head(yaw=value) for value in (-60, -30, 0, 30, 60)],
+    )
+    return cv2.vconcat([cv2.hconcat(row) for row in rows])
+
+
+def save(name: str, picture: np.ndarray, quality: int) -> None:
+    path = ASSETS / name
+    cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
