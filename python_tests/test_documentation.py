@@ -56,8 +56,12 @@ def test_the_python_of_the_first_pages_runs(page, files, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_python_is_python(page):
     for block in blocks(page, "python"):
-        if "--8<--" not in block:
-            compile(block, page.name, "exec")
+        compile(block, page.name, "exec")
+
+
+def test_the_page_of_examples_shows_every_example():
+    shown = re.findall(r'^--8<-- "(examples/.*)"$', (DOCS / "examples.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(shown) == sorted(f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py"))
 
 
 def _commands() -> dict[str, click.Command]:
