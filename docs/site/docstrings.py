@@ -1,7 +1,8 @@
 """An extension of griffe: docstrings as frnet writes them, in the terms that mkdocstrings renders.
 
 Formulas (``.. math::`` blocks and the ``math`` role) become MathML, which browsers draw without a script; other roles
-become links where the site has the page; ``Example:`` becomes the section of examples.
+become links where the site has the page; ``a, b: text`` becomes an entry for each of them; ``Example:`` becomes the
+section of examples.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _BLOCK = re.compile(r"^( *)\.\. math::[ ]*(.*)\n((?:\1 +.*\n|\s*\n)*)", re.MULTI
 _INLINE = re.compile(r":math:`([^`]+)`")
 _ROLE = re.compile(r":(?:func|class|meth|mod|data|attr|obj|exc):`~?([^`]+)`")
 _EXAMPLE = re.compile(r"^( *)Example:[ ]*$", re.MULTILINE)
+_ENTRY_OF_SEVERAL = re.compile(r"^    ((?:[a-z_]\w*, )+[a-z_]\w*): (.*\n(?: {5,}.*\n)*)", re.MULTILINE)
 _MARKDOWN = str.maketrans({character: f"&#{ord(character)};" for character in "*_[]`\\"})
 
 
@@ -50,7 +52,13 @@ def rewritten(text: str) -> str:
     text = _BLOCK.sub(_block, text)
     text = _INLINE.sub(lambda found: _mathml(found[1], "inline"), text)
     text = _ROLE.sub(_link, text)
+    text = _ENTRY_OF_SEVERAL.sub(_entries, text)
     return _EXAMPLE.sub(r"\1Examples:", text)
+
+
+def _entries(found: re.Match[str]) -> str:
+    """``a, b: text`` as an entry for each."""
+    return "".join(f"    {name}: {found[2]}" for name in found[1].split(", "))
 
 
 def _block(found: re.Match[str]) -> str:

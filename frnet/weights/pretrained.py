@@ -25,9 +25,9 @@ def create_model(
     *,
     pretrained: str | os.PathLike[str] | None = None,
     morphable: MorphableModel | None = None,
-    device=None,
-    dtype=None,
-    **config,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **config: Any,
 ) -> nn.Module:
     """Build a network, with random weights or with those of a file.
 
