@@ -19,7 +19,9 @@ import typer
 from frnet import ops
 from frnet.align import FaceAligner
 from frnet.cli import app
+from frnet.models import complexity, count_ops, create_model, list_models
 from frnet.morphable import open_morphable
+from frnet.train import builtin_configs
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -246,3 +248,18 @@ def test_what_the_page_of_ops_says_reconstruct_vertices_equals():
     params = torch.randn(2, 62, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     shown = PlainTorch().run("reconstruct_vertices", params=params, mean=model.mean, basis=model.basis)
     torch.testing.assert_close(ops.reconstruct_vertices(params, model), shown["v"], rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if name not in ("densenet121", "resnext50_32x4d")])
+def test_the_table_of_networks_is_what_they_cost(name):
+    (row,) = re.findall(rf"^\| `{name}` \|(.*)\|$", (DOCS / "networks.md").read_text(encoding="utf-8"), re.MULTILINE)
+    params, _, macs, _, plain, fused = (cell.strip() for cell in row.split("|"))
+    model = create_model(name).eval()
+    cost = complexity(model)
+    assert (params, macs) == (f"{cost.params / 1e6:.3f}", f"{cost.macs / 1e9:.4f}")
+    assert (int(plain), int(fused)) == (count_ops(model), count_ops(model.fuse()))
+
+
+def test_the_page_of_training_names_every_configuration():
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    assert [name for name in builtin_configs() if f"`{name}`" not in text] == []
