@@ -2,8 +2,9 @@
 
 Run: pip install openpeople==0.1.2 && python docs/make_pictures.py
 
-What they show may be shown: the portrait is computer-made (openpeople, MIT), the grey heads are ICT-FaceKit's (MIT);
-the notices lie beside the pictures. The public files that the README names are expected in FRNET_SHARED.
+What they show may be shown: the portrait is computer-made (openpeople, MIT), the grey heads are the built-in
+face, cut out of ICT-FaceKit (MIT); the notices lie beside the pictures. The public files that the README names are
+expected in FRNET_SHARED.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main() -> None:
     (face,) = aligner(portrait)
     save("face.jpg", panels(portrait, face, aligner.triangles), 88)
     save("landmarks.jpg", numbered(portrait, face), 82)
-    save("parameters.jpg", parameters(SHARED / "ict-facekit/ict_face_model_light.npz"), 85)
+    save("parameters.jpg", parameters(), 85)
 
 
 def cut_portrait(picture: np.ndarray) -> np.ndarray:
@@ -79,36 +80,28 @@ def numbered(portrait: np.ndarray, face: Face) -> np.ndarray:
     return view
 
 
-def parameters(file: Path) -> np.ndarray:
-    """What the parameters do, a row each: a shape coefficient, an expression, the angle of the pose."""
-    model = MorphableModel.from_ict_facekit(file)
-    with np.load(file) as stored:
-        expressions = stored["expression_names"].tolist()
-        skin = ["face" in name.lower() or "head" in name.lower() for name in stored["material_names"].tolist()]
-        shown = np.asarray(skin)[stored["face_material"]]
-        faces = stored["faces"][shown]
-    triangles = np.concatenate([faces[:, :3], faces[faces[:, 3] >= 0][:, [0, 2, 3]]])
-    smile = [expressions.index(f"mouthSmile_{side}") for side in "LR"]
-    jaw = [expressions.index("jawOpen")]
+def parameters() -> np.ndarray:
+    """What the parameters do, a row each: two shape coefficients, two expressions, the angle of the pose."""
+    model = MorphableModel.builtin()
+    size = 400
 
-    def head(yaw: float = -25, shape: float = 0, expression: dict[int, float] | None = None) -> np.ndarray:
-        size = 400
-        coefficients = torch.zeros(model.layout.num_shape + model.layout.num_expression)
-        coefficients[0] = shape
-        for index, value in (expression or {}).items():
-            coefficients[model.layout.num_shape + index] = value
-        scale = 0.032 * size
-        matrix = np.hstack([scale * geometry.rotation_from_euler(yaw, 0, 0), [[size / 2], [size / 2], [0]]])
-        params = torch.cat([torch.from_numpy(matrix).float().flatten(), coefficients])[None]
+    def head(yaw: float = -25, coefficient: int = 0, value: float = 0) -> np.ndarray:
+        pose = np.hstack([0.038 * size * geometry.rotation_from_euler(yaw, 0, 0), [[size / 2], [0.46 * size], [0]]])
+        params = torch.zeros(1, model.num_params)
+        params[0, :12] = torch.from_numpy(pose).flatten()
+        params[0, 12 + coefficient] = value
         vertices = ops.reconstruct_vertices(params, model)[0].numpy() * (1, -1, 1) + (0, size, 0)
-        picture = draw_mesh(np.full((size, size, 3), 255, np.uint8), vertices, triangles, 1.0, CLAY)
+        white = np.full((size, size, 3), 255, np.uint8)
+        picture = draw_mesh(white, vertices, model.triangles.numpy(), 1.0, CLAY)
         return cv2.resize(picture, (size // 2,) * 2, interpolation=cv2.INTER_AREA)
 
-    steps = np.linspace(0, 1, 5)
+    smile, jaw = (model.layout.num_shape + model.expression_names.index(name) for name in ("smile", "jaw open"))
     rows = (
-        [head(shape=value) for value in (-3, -1.5, 0, 1.5, 3)],
-        [head(expression={**dict.fromkeys(smile, t), **dict.fromkeys(jaw, 0.5 * t)}) for t in steps],
-        [head(yaw=value) for value in (-60, -30, 0, 30, 60)],
+        [head(coefficient=0, value=value) for value in (-3, -1.5, 0, 1.5, 3)],
+        [head(coefficient=1, value=value) for value in (-3, -1.5, 0, 1.5, 3)],
+        [head(coefficient=smile, value=value) for value in (-1, 0, 1, 2, 3)],
+        [head(coefficient=jaw, value=value) for value in (-1, 0, 1, 2, 3)],
+        [head(yaw=yaw) for yaw in (-60, -30, 0, 30, 60)],
     )
     return cv2.vconcat([cv2.hconcat(row) for row in rows])
 

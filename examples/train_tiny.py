@@ -14,14 +14,14 @@ import torch
 from torch.utils.data import DataLoader
 
 import frnet
-from frnet.datasets import FaceRanges, SyntheticFaces, network_input
+from frnet.datasets import FaceRanges, ProceduralFaces, network_input
 from frnet.nn import FRNetLoss
 from frnet.weights import Checkpoint, load_checkpoint, save_checkpoint
 
 torch.manual_seed(0)
 
 # Faces with exact labels, drawn once. A real set would be read batch by batch.
-data = SyntheticFaces(24, ranges=FaceRanges(yaw=60, pitch=15, roll=15), size=48)
+data = ProceduralFaces(24, ranges=FaceRanges(yaw=60, pitch=15, roll=15), size=48)
 (faces,) = DataLoader(data, batch_size=len(data))
 images = network_input(faces.image)  # [24, 3, 48, 48], from -1 to 1
 targets = data.morphable.whiten(faces.params)  # [24, 62]

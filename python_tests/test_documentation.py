@@ -40,7 +40,7 @@ def blocks(page: Path, language: str, section: str | None = None) -> list[str]:
     return [each["code"] for each in found if each["language"] == language and each["note"] is None]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md", "docs/evaluation.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md", "docs/concepts.md", "docs/evaluation.md"])
 def test_the_python_of_a_page_runs(page, files, shared, tmp_path, monkeypatch, rng):
     """In a folder that has the files under the names that the pages give them."""
     for name in ("photo.jpg", "one.jpg", "two.jpg", "three.jpg"):
