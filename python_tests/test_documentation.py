@@ -64,6 +64,22 @@ def test_the_python_of_a_page_runs(page, files, shared, tmp_path, monkeypatch, r
         exec(compile(block, page, "exec"), namespace)
 
 
+def test_the_readme_shows_what_comes_out(files):
+    aligner = FaceAligner(files.weights, open_morphable(files.grid, files.landmarks), detector=files.yunet)
+    (face,) = aligner(DOCS / "assets" / "portrait.jpg")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def shown(row: str) -> list[float]:
+        (cells,) = re.findall(rf"^\| `{row}.*$", text, re.MULTILINE)
+        return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", cells.split("|")[3])]
+
+    # Another OpenCV resizes a little otherwise.
+    np.testing.assert_allclose(shown("face.pose"), face.pose, atol=0.3)
+    np.testing.assert_allclose(shown("face.landmarks"), face.landmarks[30, :2], atol=1)
+    np.testing.assert_allclose(shown("face.score"), face.score, atol=0.02)
+    assert shown("face.vertices") == [len(face.vertices)]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_python_is_python(page):
     for block in blocks(page, "python"):
