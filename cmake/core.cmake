@@ -6,6 +6,8 @@ target_include_directories(frnet_core PUBLIC ${csrc}/include ${csrc})
 if(avx2 IN_LIST FRNET_CPU_ISAS)
   target_compile_definitions(frnet_core PRIVATE FRNET_X86_ISAS)
 endif()
+# The same bits as on CUDA: math/rounded.h.
+set_source_files_properties(${csrc}/cpu/rasterize.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
 set(flags_baseline "")
 set(flags_avx2 -mavx2 -mfma -mf16c)
 set(flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)

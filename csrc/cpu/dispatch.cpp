@@ -7,6 +7,7 @@
 #include "cpu/depthwise_conv2d_gates.h"
 #include "cpu/hierarchical_depthwise_conv2d.h"
 #include "cpu/isa.h"
+#include "cpu/rasterize.h"
 #include "cpu/reconstruct_vertices.h"
 #include "cpu/se_gate.h"
 #include "cpu/sge_gate.h"
@@ -284,6 +285,10 @@ template <typename T>
 size_t depthwise_conv2d_sge_backward_workspace(const DepthwiseConv2dShape& shape, int64_t groups) {
   FRNET_DISPATCH(depthwise_conv2d_sge_backward_workspace<T>(shape, groups));
 }
+
+size_t rasterize_workspace(const RasterizeArgs& args) { FRNET_DISPATCH(rasterize_workspace(args)); }
+
+void rasterize(const RasterizeArgs& args, const Parallel& parallel) { FRNET_DISPATCH(rasterize(args, parallel)); }
 
 template <typename T>
 void reconstruct_vertices(const T* params, const T* mean, const T* basis, const VertexSet& set, T* vertices_out,

@@ -54,16 +54,6 @@ struct InterleaveZ {
   }
 };
 
-// The inverse: one axis first from the two lower parts, then with the upper part put in.
-template <int kLanes, int kAxis>
-struct PickLow {
-  static constexpr int lane(int i) { return 3 * i + kAxis < 2 * kLanes ? 3 * i + kAxis : 0; }
-};
-template <int kLanes, int kAxis>
-struct PickHigh {
-  static constexpr int lane(int i) { return 3 * i + kAxis < 2 * kLanes ? i : 3 * i + kAxis - kLanes; }
-};
-
 // Vectors of x, y and z to x0 y0 z0 x1 y1 z1 ..., the first count vertices of them.
 template <typename T>
 FRNET_HD void store_interleaved(T* to, const Vec<T>* v, int64_t count) {
@@ -80,21 +70,6 @@ FRNET_HD void store_interleaved(T* to, const Vec<T>* v, int64_t count) {
     for (int part = 0; part < 3; ++part) store(flat + part * kL, out[part]);
     for (int64_t i = 0; i < 3 * count; ++i) to[i] = flat[i];
   }
-}
-
-// Vertices past count come in as zero.
-template <typename T>
-FRNET_HD void load_interleaved(const T* from, int64_t count, Vec<T>* v) {
-  constexpr int kL = kLanes<T>;
-  alignas(kVectorBytes) T flat[3 * kL] = {};
-  if (count < kL) {
-    for (int64_t i = 0; i < 3 * count; ++i) flat[i] = from[i];
-    from = flat;
-  }
-  const Vec<T> part[3] = {load(from), load(from + kL), load(from + 2 * kL)};
-  v[0] = shuffle<PickHigh<kL, 0>>(shuffle<PickLow<kL, 0>>(part[0], part[1]), part[2]);
-  v[1] = shuffle<PickHigh<kL, 1>>(shuffle<PickLow<kL, 1>>(part[0], part[1]), part[2]);
-  v[2] = shuffle<PickHigh<kL, 2>>(shuffle<PickLow<kL, 2>>(part[0], part[1]), part[2]);
 }
 
 // Coefficients of samples [0, count) as blocks of [K][kBlock], what is left over one sample at a time.

@@ -10,6 +10,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 #include "math/scalar.h"
@@ -129,6 +131,40 @@ FRNET_HD Vec<A> broadcast(A value) {
   return value - Vec<A>{};
 }
 
+// from[at[i]] in lane i. T is float or int32_t.
+template <typename T>
+FRNET_HD auto gather(const T* from, VecOf<float>::index at) {
+  using V = std::conditional_t<std::is_same_v<T, float>, Vec<float>, VecOf<float>::index>;
+  static_assert(sizeof(T) == 4, "lanes of four bytes");
+#if defined(__AVX512F__)
+  // (GCC 12 warns of the unmasked one's own, undefined, source.)
+  return reinterpret_cast<V>(
+      _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xffff, reinterpret_cast<__m512i>(at), from, 4));
+#elif defined(__AVX2__)
+  return reinterpret_cast<V>(
+      _mm256_i32gather_epi32(reinterpret_cast<const int*>(from), reinterpret_cast<__m256i>(at), 4));
+#else
+  V value;
+  for (int i = 0; i < kLanes<float>; ++i) value[i] = from[at[i]];
+  return value;
+#endif
+}
+
+// Bit i is set where lane i of a comparison's result is.
+FRNET_HD uint32_t lane_bits(VecOf<float>::index mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask));
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+#elif defined(__SSE2__)
+  return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(mask)));
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes<float>; ++i) bits |= (mask[i] ? 1u : 0u) << i;
+  return bits;
+#endif
+}
+
 // The exponential, within 2 units in the last place; 0 and infinity where it is no normal number.
 struct VecExp {
   FRNET_HD Vec<float> operator()(Vec<float> argument) const {
@@ -215,6 +251,31 @@ FRNET_HD V shuffle(V a, V b) {
   typename VecOf<A>::index lanes;
   __builtin_memcpy(&lanes, table.lane, sizeof lanes);
   return __builtin_shuffle(a, b, lanes);
+}
+
+// Lanes of one axis of x0 y0 z0 x1 y1 z1 ...: first from the two lower parts, then with the upper part put in.
+template <int kLanes, int kAxis>
+struct PickLow {
+  static constexpr int lane(int i) { return 3 * i + kAxis < 2 * kLanes ? 3 * i + kAxis : 0; }
+};
+template <int kLanes, int kAxis>
+struct PickHigh {
+  static constexpr int lane(int i) { return 3 * i + kAxis < 2 * kLanes ? i : 3 * i + kAxis - kLanes; }
+};
+
+// x0 y0 z0 x1 y1 z1 ... to vectors of x, y and z. Points past count come in as zero.
+template <typename T>
+FRNET_HD void load_interleaved(const T* from, int64_t count, Vec<T>* v) {
+  constexpr int kL = kLanes<T>;
+  alignas(kVectorBytes) T flat[3 * kL] = {};
+  if (count < kL) {
+    for (int64_t i = 0; i < 3 * count; ++i) flat[i] = from[i];
+    from = flat;
+  }
+  const Vec<T> part[3] = {load(from), load(from + kL), load(from + 2 * kL)};
+  v[0] = shuffle<PickHigh<kL, 0>>(shuffle<PickLow<kL, 0>>(part[0], part[1]), part[2]);
+  v[1] = shuffle<PickHigh<kL, 1>>(shuffle<PickLow<kL, 1>>(part[0], part[1]), part[2]);
+  v[2] = shuffle<PickHigh<kL, 2>>(shuffle<PickLow<kL, 2>>(part[0], part[1]), part[2]);
 }
 
 template <int kHalf>

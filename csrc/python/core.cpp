@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/isa.h"
+#include "python/rasterize.h"
 
 namespace py = pybind11;
 using frnet::cpu::Isa;
@@ -41,4 +42,5 @@ PYBIND11_MODULE(_core, m) {
   m.def("build_info", &build_info,
         "How this library was built and what it uses here, as a dict of strings and lists; an empty 'cuda' means "
         "that it was built without CUDA.");
+  frnet::python::bind_rasterize(m);
 }

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frnet.io.images import Image, check_image
-from frnet.render.raster import rasterize
+from frnet.render.raster import rasterize, vertex_normals
 
 # The 68 points by face part: first, one past the last, whether the line closes.
 FACE_PARTS = {
@@ -178,9 +178,10 @@ def draw_mesh(
 def shade_mesh(
     vertices: NDArray[np.floating], triangles: NDArray[np.integer], width: int, height: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[int, int]]:
-    """Rasterise a mesh with a depth test, all triangles at once.
+    """Light on a smooth mesh, with soft edges.
 
-    Faces larger than :data:`RENDER_SIZE` are rendered at that size.
+    Light falls on the vertices and is interpolated between them. Faces larger than :data:`RENDER_SIZE` are rendered at
+    that size.
 
     Args:
         vertices: [N, 3], image pixels, z towards the viewer.
@@ -206,25 +207,22 @@ def shade_mesh(
     points[:, :2] = (points[:, :2] - low + 0.5) * (grid / size).astype(np.float32) - 0.5
     points[:, 2] *= scale
     width, height = grid.tolist()
-    seen = rasterize(points, triangles, width, height)
-    shade, cover = np.zeros((2, height, width), np.float32)
-    shade.ravel()[seen.pixels] = _light(points[triangles])[seen.triangles]
-    cover.ravel()[seen.pixels] = 1
+    light = _light(vertex_normals(points, triangles))[:, None]
+    seen = rasterize(points, triangles, height, width, attributes=light, samples=2, barycentrics=False)
+    cover = seen.coverage
+    shade = seen.attributes[..., 0] * cover
     if scale < 1:
         shade, cover = (
             cv2.resize(part, tuple(map(int, size)), interpolation=cv2.INTER_LINEAR) for part in (shade, cover)
         )
-        shade /= np.maximum(cover, 1e-6)
-    return shade, cover, (int(low[0]), int(low[1]))
+    return shade / np.maximum(cover, 1e-6), cover, (int(low[0]), int(low[1]))
 
 
-def _light(corners: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lambert's cosine per triangle for a lamp at the camera, a little above it; both sides are lit."""
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    normals *= np.where(normals[:, 2:] < 0, -1, 1)  # towards the viewer
+def _light(normals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Lambert's cosine for a lamp at the camera, a little above it; both sides are lit."""
     lamp = np.array([0.0, -0.4, 1.0], np.float32)
-    return (0.25 + 0.75 * np.clip(normals @ (lamp / np.linalg.norm(lamp)), 0, 1)).astype(np.float32)
+    cosine = normals @ (lamp / np.linalg.norm(lamp)) * np.where(normals[:, 2] < 0, -1, 1)  # towards the viewer
+    return (0.25 + 0.75 * np.clip(cosine, 0, 1)).astype(np.float32)
 
 
 def _fixed_point(points: NDArray[np.floating]) -> NDArray[np.int32]:

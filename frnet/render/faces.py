@@ -62,10 +62,17 @@ class FaceRenderer:
         """
         picture = _background(self.size, rng)
         colours = self._colours(rng) * self._light(self._normals(vertices), rng)
-        seen = rasterize(vertices, self._triangles, self.size, self.size, cull=True)
-        corners = self._triangles[seen.triangles]
-        picture.reshape(-1, 3)[seen.pixels] = sum(seen.weights[:, k, None] * colours[corners[:, k]] for k in range(3))
-        picture = cv2.GaussianBlur(picture, (3, 3), 0.6)  # edges are not jagged in photographs
+        seen = rasterize(
+            vertices,
+            self._triangles,
+            self.size,
+            self.size,
+            attributes=colours,
+            cull=True,
+            samples=2,
+            barycentrics=False,
+        )
+        picture += seen.coverage[..., None] * (seen.attributes - picture)
         return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
     def _normals(self, vertices: np.ndarray) -> np.ndarray:

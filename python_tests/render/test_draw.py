@@ -45,8 +45,9 @@ def test_coverage_is_that_of_the_polygon(rng):
         [max(cv2.pointPolygonTest(contour, (float(x), float(y)), True) for contour in contours) for x in range(100)]
         for y in range(100)
     ]
-    clear = np.abs(expected) > 1e-2  # pixels: on the edge itself either answer will do
-    np.testing.assert_array_equal(drawn[clear] == 1, np.array(expected)[clear] > 0)
+    clear = np.abs(expected) > 1  # pixels; nearer to an edge a pixel is covered in part
+    np.testing.assert_array_equal(drawn[clear], np.array(expected)[clear] > 0)
+    assert 0.2 < drawn[np.abs(expected) < 0.3].mean() < 0.8
 
 
 def test_the_nearest_triangle_is_seen(rng):
@@ -63,7 +64,7 @@ def test_either_winding_is_lit_alike():
     vertices = square(5, 5, 30, 30)
     vertices[0, 2] = 9
     light = shade_mesh(vertices, SQUARE, 40, 40)[0]
-    np.testing.assert_array_equal(shade_mesh(vertices, SQUARE[:, ::-1], 40, 40)[0], light)
+    np.testing.assert_allclose(shade_mesh(vertices, SQUARE[:, ::-1], 40, 40)[0], light, atol=1e-6)
 
 
 def test_meshes_partly_or_wholly_outside():
