@@ -28,8 +28,8 @@ constexpr int kL = kRasterLanes;
 
 // Samples of a band: 8 bytes each, in half of a second-level cache of 2 MB.
 constexpr int64_t kBandSamples = 128 * 1024;
-// Ranges of bands that may be at work at once, each with a scratch of its own.
-constexpr int64_t kMostThreads = 64;
+// Shares of the bands, which threads take: a scratch for each that may be at work.
+constexpr int64_t kMostShares = 64;
 // Samples of a bounding box up to which a triangle is one lane's: beyond it most of them lie outside the triangle's
 // rows.
 constexpr int kMostLaneSamples = 16;
@@ -37,7 +37,7 @@ constexpr int kMostLaneSamples = 16;
 struct Plan {
   int64_t columns, pitch;    // samples; values from a row of samples to the next
   int64_t band_rows, bands;  // rows of pixels; bands of an image
-  int64_t items, grain;
+  int64_t items, shares;     // bands of all images
 
   explicit Plan(const RasterizeArgs& a) {
     columns = a.width * a.samples;
@@ -45,7 +45,7 @@ struct Plan {
     band_rows = min(a.height, max(kBandSamples / (max(columns, 1) * a.samples), 1));
     bands = a.height == 0 ? 0 : math::ceil_div(a.height, band_rows);
     items = a.width == 0 ? 0 : a.batch * bands;
-    grain = max(math::ceil_div(items, kMostThreads), 1);
+    shares = min(items, kMostShares);
   }
 
   // Vertices on the grid; depths and triangles of a band; weights and depths of the samples of a row of pixels.
@@ -215,20 +215,19 @@ void draw(const RasterizeArgs& a, const RasterImage& image, const Band& band) {
 
 size_t rasterize_workspace(const RasterizeArgs& args) {
   const Plan plan(args);
-  return static_cast<size_t>(math::ceil_div(plan.items, plan.grain)) * plan.scratch_bytes(args);
+  return static_cast<size_t>(plan.shares) * plan.scratch_bytes(args);
 }
 
 void rasterize(const RasterizeArgs& args, const Parallel& parallel) {
   const Plan plan(args);
-  parallel(plan.items, plan.grain, [&](int64_t begin, int64_t end) {
-    // No two ranges begin within one grain.
-    char* const scratch =
-        static_cast<char*>(args.workspace) + static_cast<size_t>(begin / plan.grain) * plan.scratch_bytes(args);
+  parallel(plan.shares, 1, [&](int64_t begin, int64_t end) {
+    char* const scratch = static_cast<char*>(args.workspace) + static_cast<size_t>(begin) * plan.scratch_bytes(args);
     auto* const grid = reinterpret_cast<GridVertex*>(scratch);
     auto* const samples = reinterpret_cast<float*>(grid + args.vertex_count);
-    for (int64_t item = begin; item < end; ++item) {
+    const int64_t first_item = begin * plan.items / plan.shares;
+    for (int64_t item = first_item; item < end * plan.items / plan.shares; ++item) {
       const int64_t n = item / plan.bands;
-      if (item == begin || item % plan.bands == 0) place_vertices(args, n, grid);
+      if (item == first_item || item % plan.bands == 0) place_vertices(args, n, grid);
       const RasterImage image(args, n, grid);
       const int64_t first = item % plan.bands * plan.band_rows;
       const int64_t last = min(first + plan.band_rows, args.height) - 1;

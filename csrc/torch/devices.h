@@ -9,6 +9,7 @@
 #include "frnet/depthwise_conv2d.h"
 #include "frnet/depthwise_conv2d_bn_act.h"
 #include "frnet/hierarchical_depthwise_conv2d.h"
+#include "frnet/rasterize.h"
 #include "frnet/reconstruct_vertices.h"
 #include "frnet/se_gate.h"
 #include "frnet/sge_gate.h"
@@ -31,6 +32,10 @@ namespace frnet::binding {
   Workspace name(const Tensor& like, Parameters&&... parameters) const {              \
     return Workspace(device::name<T>(std::forward<Parameters>(parameters)...), like); \
   }
+// Of an op with one struct of arguments.
+#define FRNET_OP(device, name, Args, execution)                        \
+  void name(const Args& args) const { device::name(args, execution); } \
+  size_t name##_workspace(const Args& args) const { return device::name##_workspace(args); }
 #define FRNET_LAUNCHERS(device, execution)                              \
   FRNET_LAUNCHER(device, batch_norm_act, execution)                     \
   FRNET_LAUNCHER(device, batch_norm_act_backward, execution)            \
@@ -56,6 +61,7 @@ namespace frnet::binding {
   FRNET_LAUNCHER(device, depthwise_conv2d_sge_backward, execution)      \
   FRNET_LAUNCHER(device, depthwise_conv2d_bn_act_sge, execution)        \
   FRNET_LAUNCHER(device, hierarchical_depthwise_conv2d, execution)      \
+  FRNET_OP(device, rasterize, RasterizeArgs, execution)                 \
   FRNET_LAUNCHER(device, reconstruct_vertices, execution)               \
   FRNET_LAUNCHER(device, reconstruct_vertices_backward, execution)      \
   FRNET_LAUNCHER(device, vdc, execution)                                \

@@ -9,12 +9,14 @@ from frnet.ops.depthwise_bn_act_sge import depthwise_conv2d_bn_act_sge
 from frnet.ops.hierarchical import hierarchical_depthwise_conv2d
 from frnet.ops.hierarchical_bn_act import hierarchical_depthwise_conv2d_bn_act
 from frnet.ops.morphable import reconstruct_vertices
+from frnet.ops.raster import Raster, rasterize
 from frnet.ops.se import depthwise_conv2d_se, se_gate
 from frnet.ops.sge import depthwise_conv2d_sge, sge_gate
 from frnet.ops.vertex_distance import vdc
 from frnet.ops.wpdc import wpdc_weights, wpdc_wing
 
 __all__ = [
+    "Raster",
     "batch_norm_act",
     "batch_norm_act_sge",
     "depthwise_conv2d",
@@ -26,6 +28,7 @@ __all__ = [
     "depthwise_conv2d_statistics",
     "hierarchical_depthwise_conv2d",
     "hierarchical_depthwise_conv2d_bn_act",
+    "rasterize",
     "reconstruct_vertices",
     "se_gate",
     "sge_gate",

@@ -19,6 +19,7 @@ __all__ = [
     "depthwise_conv2d_statistics",
     "hierarchical_depthwise_conv2d",
     "hierarchical_depthwise_conv2d_bn_act",
+    "rasterize",
     "reconstruct_vertices",
     "se_gate",
     "sge_gate",
@@ -235,6 +236,84 @@ def wpdc_weights(pred, target, morphable, *, wpdc_normalization="max", wpdc_shap
     weights[:, 11] = 0
     norm = weights.amax(1, keepdim=True) if wpdc_normalization == "max" else weights.sum(1, keepdim=True)
     return weights / norm
+
+
+def rasterize(
+    vertices,
+    triangles,
+    height,
+    width,
+    *,
+    attributes=None,
+    inverse_depth=None,
+    cull=False,
+    samples=1,
+    barycentrics=True,
+):
+    """See ``frnet.ops.rasterize``. Every triangle against every sample, in float64."""
+    batch = vertices.shape[0]
+    rows, columns = height * samples, width * samples
+    y, x = torch.meshgrid(256.0 * torch.arange(rows).double(), 256.0 * torch.arange(columns).double(), indexing="ij")
+    # Scaled in float32, then to whole steps, halves up.
+    steps = ((vertices[..., :2].float() * (256 * samples) + 128 * (samples - 1)).double() + 0.5).floor()
+    near = (vertices[..., 2] if inverse_depth is None else inverse_depth).double()
+    winner = torch.full((batch, rows, columns), -1, dtype=torch.int32)
+    nearness = torch.full((batch, rows, columns), -math.inf, dtype=torch.float64)
+    weights = torch.zeros(batch, rows, columns, 3, dtype=torch.float64)
+    hidden = ~vertices.isfinite().all(-1) | ~near.isfinite()
+    if inverse_depth is not None:
+        hidden |= near <= 0
+    for b in range(batch):
+        for t, corners in enumerate(triangles.long()):
+            if hidden[b, corners].any():
+                continue
+            (x0, y0), (x1, y1), (x2, y2) = steps[b, corners]
+            area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
+            if area == 0 or (cull and area > 0):
+                continue
+            inside, functions = torch.ones(rows, columns, dtype=torch.bool), []
+            for (ax, ay), (bx, by) in (((x1, y1), (x2, y2)), ((x2, y2), (x0, y0)), ((x0, y0), (x1, y1))):
+                dx, dy = (bx - ax) * area.sign(), (by - ay) * area.sign()
+                function = dx * (y - ay) - dy * (x - ax)
+                top_left = dy < 0 or (dy == 0 and dx > 0)
+                inside &= (function > 0) | ((function == 0) & top_left)
+                functions.append(function / area.abs())
+            w = torch.stack(functions, -1)
+            n = near[b, corners]
+            depth = n[0] + w[..., 1] * (n[1] - n[0]) + w[..., 2] * (n[2] - n[0])
+            better = inside & (depth > nearness[b])
+            if inverse_depth is not None:
+                w = w * n / (w * n).sum(-1, keepdim=True)
+            winner[b][better], nearness[b][better], weights[b][better] = t, depth[better], w[better]
+    seen = winner >= 0
+    corners = triangles.long()[winner.clamp(min=0).long()] if len(triangles) else winner.new_zeros((*winner.shape, 3))
+    images = torch.arange(batch)[:, None, None, None]
+
+    def interpolate(values):  # [batch, count, channels]
+        if not len(triangles):
+            return weights.new_zeros((*winner.shape, values.shape[2]))
+        corner = values.double()[images, corners.long()]
+        return torch.where(seen[..., None], (weights[..., None] * corner).sum(-2), 0)
+
+    def by_pixel(values):  # [batch, height, width, samples^2, ...]
+        values = values.reshape(batch, height, samples, width, samples, *values.shape[3:])
+        return values.transpose(2, 3).flatten(3, 4)
+
+    def nearest(values):
+        return torch.take_along_dim(by_pixel(values), first.reshape(*first.shape, *[1] * (values.dim() - 3)), 3)[
+            :, :, :, 0
+        ]
+
+    near, number = by_pixel(nearness), by_pixel(winner)
+    number = torch.where(near == near.amax(3, keepdim=True), number, torch.iinfo(torch.int32).max)
+    first = number.argmin(3, keepdim=True)
+    share = by_pixel(seen).double().mean(3)
+    image = None
+    if attributes is not None:
+        total = by_pixel(interpolate(attributes.expand(batch, -1, -1))).sum(3)
+        image = total / (share * samples**2).clamp(min=1)[..., None]
+    depth = nearest(interpolate(vertices[..., 2:]))[..., 0]
+    return nearest(winner), depth, nearest(weights) if barycentrics else None, image, share
 
 
 def _dewhitened(z, morphable):
