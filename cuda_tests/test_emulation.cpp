@@ -34,7 +34,12 @@ __global__ void shuffles_kernel(int* out) {
   to[6 * blockDim.x] = __shfl_up_sync(all, value, 2, 16);
   to[7 * blockDim.x] = frnet::cuda::warp_sum<32>(value);
   to[8 * blockDim.x] = frnet::cuda::warp_sum<4>(value);
+  to[9 * blockDim.x] = static_cast<int>(__ballot_sync(all, value % 3 == 0));
+  to[10 * blockDim.x] = __ffs(to[9 * blockDim.x]);
 }
+
+// The largest of what the threads bring.
+__global__ void largest_kernel(unsigned long long* out) { atomicMax(out, 1ull << 40 | (threadIdx.x * 7 % 97)); }
 
 // out[count][t]: what warp_reduce_scatter gives for 2 and 16 values, value i of a thread being 1000 * i + its index.
 __global__ void reduce_scatter_kernel(int* out) {
@@ -199,7 +204,7 @@ void require_error(const F& body, std::initializer_list<const char*> parts) {
 
 void check_shuffles() {
   constexpr int kThreads = 64;
-  DeviceBuffer<int> out(9 * kThreads);
+  DeviceBuffer<int> out(11 * kThreads);
   launch(kernels::shuffles_kernel, dim3(1), dim3(kThreads), 0, nullptr, out.data());
   const std::vector<int> got = out.download();
   for (int t = 0; t < kThreads; ++t) {
@@ -219,7 +224,14 @@ void check_shuffles() {
     }
     require(got[7 * kThreads + t] == 32 * 100 + 32 * warp + 31 * 16, "sum of 32");
     require(got[8 * kThreads + t] == 4 * 100 + 4 * group + 6, "sum of 4");
+    unsigned votes = 0;
+    for (int i = 0; i < 32; ++i) votes |= (100 + warp + i) % 3 == 0 ? 1u << i : 0;
+    require(static_cast<unsigned>(got[9 * kThreads + t]) == votes, "ballot");
+    require(got[10 * kThreads + t] == (warp == 0 ? 3 : 1), "first of a ballot");  // 102; 132
   }
+  DeviceBuffer<unsigned long long> largest(std::vector<unsigned long long>{5});
+  launch(kernels::largest_kernel, dim3(1), dim3(97), 0, nullptr, largest.data());
+  require(largest.download()[0] == (1ull << 40 | 96), "atomic maximum");
   DeviceBuffer<int> half(16);
   launch(kernels::partial_mask_kernel, dim3(1), dim3(32), 0, nullptr, half.data());
   const std::vector<int> half_got = half.download();

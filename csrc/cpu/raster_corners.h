@@ -29,18 +29,10 @@ FRNET_HD void store_ints(int32_t* to, Ints value) { __builtin_memcpy(to, &value,
 
 FRNET_HD Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
 
-template <typename V>
-FRNET_HD V least(V a, V b) {
-  return a < b ? a : b;
-}
-template <typename V>
-FRNET_HD V most(V a, V b) {
-  return a > b ? a : b;
-}
-
 // math::whole_steps, of what int32_t holds; NaN becomes something.
 FRNET_HD Ints whole_steps(Floats x, float scale, float offset) {
-  const Floats v = most(least(x * scale + offset, broadcast(math::kMostSteps)), broadcast(-math::kMostSteps));
+  const Floats v =
+      math::most(math::least(x * scale + offset, broadcast(math::kMostSteps)), broadcast(-math::kMostSteps));
   const Ints toward_zero = __builtin_convertvector(v, Ints);
   const Ints low = toward_zero + (to_floats(toward_zero) > v);
   return low - (v - to_floats(low) >= 0.5f);
@@ -119,37 +111,6 @@ struct RasterCorners {
       y[i] = image.y(vertex[i]);
     }
   }
-
-  // Lanes for which math::Edges<Ints> will do.
-  FRNET_HD Ints narrow() const {
-    const Ints limit = Ints{} + math::kNarrowSteps;
-    return (most(most(x[0], x[1]), x[2]) - least(least(x[0], x[1]), x[2]) < limit) &
-           (most(most(y[0], y[1]), y[2]) - least(least(y[0], y[1]), y[2]) < limit);
-  }
-};
-
-// The samples in a triangle's bounding box and in a rectangle of samples: from left to right and top to bottom, both
-// inclusive.
-template <typename I>
-struct SampleBox {
-  I left, right, top, bottom;
-
-  FRNET_HD SampleBox(I left_, I right_, I top_, I bottom_) : left(left_), right(right_), top(top_), bottom(bottom_) {}
-  FRNET_HD SampleBox(const I (&x)[3], const I (&y)[3], int32_t columns, int32_t first_row, int32_t last_row) {
-    const I zero = {};
-    left = most((least(least(x[0], x[1]), x[2]) + (math::kSteps - 1)) >> kShift, zero);
-    right = least(most(most(x[0], x[1]), x[2]) >> kShift, zero + (columns - 1));
-    top = most((least(least(y[0], y[1]), y[2]) + (math::kSteps - 1)) >> kShift, zero + first_row);
-    bottom = least(most(most(y[0], y[1]), y[2]) >> kShift, zero + last_row);
-  }
-
-  FRNET_HD SampleBox<int32_t> lane(int i) const { return {left[i], right[i], top[i], bottom[i]}; }
-
-  FRNET_HD auto empty() const { return (left > right) | (top > bottom); }
-
- private:
-  static constexpr int kShift = 8;
-  static_assert(1 << kShift == math::kSteps, "samples are whole multiples of kSteps");
 };
 
 // Corners of one triangle, as Edges<I> takes them.

@@ -29,17 +29,20 @@ inline void weigh(const RasterImage& image, const Band& band, int64_t row, const
     const Ints seen = triangle >= 0;
     if (lane_bits(seen) == 0) continue;
     const RasterCorners corners(image, triangle & seen);
-    const Ints narrow = corners.narrow();
+    const Ints narrow = math::is_narrow(corners.x, corners.y) & seen;
     Ints x[3], y[3], e[3];
     for (int i = 0; i < 3; ++i) {
       x[i] = corners.x[i] & narrow;
       y[i] = corners.y[i] & narrow;
     }
-    // Lanes that are wide are all zero here; orientation cancels in the weights.
+    // Lanes that are wide are all zero here. Of a sample inside, all functions have the sign of the orientation.
     const math::Edges<Ints> edges(x, y);
     const Ints at_x = ((lane_numbers() + column) * math::kSteps) & narrow;
     const Ints at_y = (Ints{} + static_cast<int32_t>(row) * math::kSteps) & narrow;
-    for (int i = 0; i < 3; ++i) e[i] = edges.at(i, at_x, at_y);
+    for (int i = 0; i < 3; ++i) {
+      e[i] = edges.at(i, at_x, at_y);
+      e[i] = e[i] < 0 ? -e[i] : e[i];
+    }
     Floats w[3];
     math::corner_weights({to_floats(e[0]), to_floats(e[1]), to_floats(e[2])}, to_floats(e[0] + e[1] + e[2]), w);
     for (uint32_t wide = lane_bits(seen & ~narrow); wide != 0; wide &= wide - 1) {

@@ -70,8 +70,12 @@ constexpr uint8_t kQueueOf[kMostLaneSamples + 1] = {0, 0, 1, 2, 2, 3, 3, 3, 3, 4
 // One narrow triangle in each of the first count lanes, none with more than most_samples samples.
 void draw_lanes(const RasterImage& image, const Band& band, const int32_t* triangles, int count, int most_samples) {
   const Ints used = lane_numbers() < count;
-  const RasterCorners corners(image, load_ints(triangles));
-  const SampleBox<Ints> box(corners.x, corners.y, band.columns, band.first_row, band.last_row);
+  RasterCorners corners(image, load_ints(triangles));
+  for (int i = 0; i < 3; ++i) {  // no overflow where nobody looks
+    corners.x[i] &= used;
+    corners.y[i] &= used;
+  }
+  const math::SampleBox<Ints> box(corners.x, corners.y, band.columns, band.first_row, band.last_row);
   const Floats near[3] = {image.nearness(corners.vertex[0]), image.nearness(corners.vertex[1]),
                           image.nearness(corners.vertex[2])};
 
@@ -116,7 +120,7 @@ void draw_lanes(const RasterImage& image, const Band& band, const int32_t* trian
 // A narrow triangle with many samples.
 void draw_rows(const RasterImage& image, const Band& band, int32_t triangle) {
   const Corners<int32_t> corners(image, triangle);
-  const SampleBox<int32_t> box(corners.x, corners.y, band.columns, band.first_row, band.last_row);
+  const math::SampleBox<int32_t> box(corners.x, corners.y, band.columns, band.first_row, band.last_row);
   math::Edges<int32_t> edges(corners.x, corners.y);
   const int32_t area = edges.at(0, corners.x[0], corners.y[0]);
   edges.orient(area < 0 ? -1 : 1);
@@ -153,7 +157,8 @@ void draw_rows(const RasterImage& image, const Band& band, int32_t triangle) {
   }
 }
 
-void draw_wide(const RasterImage& image, const Band& band, int32_t triangle, const SampleBox<int32_t>& box, bool cull) {
+void draw_wide(const RasterImage& image, const Band& band, int32_t triangle, const math::SampleBox<int32_t>& box,
+               bool cull) {
   const Corners<double> corners(image, triangle);
   const WideTriangle wide(corners);
   if (!(cull ? wide.area < 0 : wide.area != 0)) return;
@@ -172,12 +177,12 @@ void draw(const RasterizeArgs& a, const RasterImage& image, const Band& band) {
   Queue queues[kQueues];
   for (int64_t first = 0; first < a.triangle_count; first += kL) {
     const Ints t =
-        least(lane_numbers() + static_cast<int32_t>(first), Ints{} + static_cast<int32_t>(a.triangle_count - 1));
+        math::least(lane_numbers() + static_cast<int32_t>(first), Ints{} + static_cast<int32_t>(a.triangle_count - 1));
     RasterCorners corners(image, t);
-    const SampleBox<Ints> box(corners.x, corners.y, band.columns, band.first_row, band.last_row);
+    const math::SampleBox<Ints> box(corners.x, corners.y, band.columns, band.first_row, band.last_row);
     const Ints candidates = ~box.empty() & (lane_numbers() + static_cast<int32_t>(first) == t);
     if (lane_bits(candidates) == 0) continue;
-    const Ints narrow = corners.narrow();
+    const Ints narrow = math::is_narrow(corners.x, corners.y);
     for (int i = 0; i < 3; ++i) {
       corners.x[i] &= narrow;
       corners.y[i] &= narrow;
@@ -185,7 +190,7 @@ void draw(const RasterizeArgs& a, const RasterImage& image, const Band& band) {
     const Ints area = math::Edges<Ints>(corners.x, corners.y).at(0, corners.x[0], corners.y[0]);
     const Ints facing = a.cull ? area < 0 : area != 0;
     alignas(kVectorBytes) int32_t samples[kL];
-    store_ints(samples, (box.right - box.left + 1) * (box.bottom - box.top + 1));
+    store_ints(samples, ((box.right - box.left + 1) & candidates) * ((box.bottom - box.top + 1) & candidates));
     for (uint32_t bits = lane_bits(candidates & narrow & facing); bits != 0; bits &= bits - 1) {
       const int lane = __builtin_ctz(bits);
       const auto triangle = static_cast<int32_t>(first + lane);
@@ -203,7 +208,8 @@ void draw(const RasterizeArgs& a, const RasterImage& image, const Band& band) {
     }
     for (uint32_t bits = lane_bits(candidates & ~narrow); bits != 0; bits &= bits - 1) {
       const int lane = __builtin_ctz(bits);
-      draw_wide(image, band, static_cast<int32_t>(first + lane), box.lane(lane), a.cull);
+      draw_wide(image, band, static_cast<int32_t>(first + lane),
+                {box.left[lane], box.right[lane], box.top[lane], box.bottom[lane]}, a.cull);
     }
   }
   for (int q = 0; q < kQueues; ++q) {

@@ -33,6 +33,46 @@ FRNET_HD float whole_steps(float x, float scale, float offset) {
   return low + (sub(v, low) >= 0.5f ? 1.0f : 0.0f);
 }
 
+template <typename V>
+FRNET_HD V least(V a, V b) {
+  return a < b ? a : b;
+}
+template <typename V>
+FRNET_HD V most(V a, V b) {
+  return a > b ? a : b;
+}
+
+// Whether int32_t will do.
+template <typename I>
+FRNET_HD auto is_narrow(const I (&x)[3], const I (&y)[3]) {
+  const I limit = I{} + kNarrowSteps;
+  return (most(most(x[0], x[1]), x[2]) - least(least(x[0], x[1]), x[2]) < limit) &
+         (most(most(y[0], y[1]), y[2]) - least(least(y[0], y[1]), y[2]) < limit);
+}
+
+// The samples in a triangle's bounding box and in a rectangle of samples: from left to right and top to bottom, both
+// inclusive. I is int32_t or a vector of it.
+template <typename I>
+struct SampleBox {
+  I left, right, top, bottom;
+
+  FRNET_HD SampleBox(I left_, I right_, I top_, I bottom_) : left(left_), right(right_), top(top_), bottom(bottom_) {}
+  FRNET_HD SampleBox(const I (&x)[3], const I (&y)[3], int32_t columns, int32_t first_row, int32_t last_row) {
+    const I zero = {};
+    left = most((least(least(x[0], x[1]), x[2]) + (kSteps - 1)) >> kShift, zero);
+    right = least(most(most(x[0], x[1]), x[2]) >> kShift, zero + (columns - 1));
+    top = most((least(least(y[0], y[1]), y[2]) + (kSteps - 1)) >> kShift, zero + first_row);
+    bottom = least(most(most(y[0], y[1]), y[2]) >> kShift, zero + last_row);
+  }
+
+  FRNET_HD auto empty() const { return (left > right) | (top > bottom); }
+  FRNET_HD I count() const { return (right - left + 1) * (bottom - top + 1); }
+
+ private:
+  static constexpr int kShift = 8;
+  static_assert(1 << kShift == kSteps, "samples are whole multiples of kSteps");
+};
+
 // The edges of a triangle, each opposite to the corner of its number. After orient() their functions are positive
 // inside.
 template <typename I>

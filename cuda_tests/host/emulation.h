@@ -134,4 +134,20 @@ T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, FRNET_S
   return frnet::emulation::shuffle(mask, value, source < (lane & ~(width - 1)) ? lane : source, {file, line});
 }
 
+// Of the whole warp.
+inline unsigned __ballot_sync(unsigned mask, int predicate, FRNET_SITE) {
+  unsigned bits = predicate ? 1u << frnet::emulation::lane() : 0;
+  for (int step = 16; step > 0; step /= 2) bits |= __shfl_xor_sync(mask, bits, step, 32, file, line);
+  return bits;
+}
+
 #undef FRNET_SITE
+
+inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
+
+// (One thread runs at a time.)
+inline unsigned long long atomicMax(unsigned long long* at, unsigned long long value) {
+  const unsigned long long before = *at;
+  if (value > before) *at = value;
+  return before;
+}
