@@ -37,6 +37,7 @@ def test_no_file_over_400_lines():
     [
         ("frnet.io.images", {"torch", "scipy"}),
         ("frnet.geometry", {"torch", "scipy"}),
+        ("frnet.render", {"torch", "cv2", "scipy"}),
         ("frnet.align", {"trimesh", "scipy", "matplotlib"}),
     ],
 )

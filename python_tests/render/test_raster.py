@@ -139,6 +139,44 @@ def test_perspective_is_that_of_a_ray(rng):
     assert (seen.triangles >= 0).sum() > 500
 
 
+@pytest.mark.skipif(not hasattr(cv2, "triangleRasterize"), reason="OpenCV before 5 has no rasteriser")
+@pytest.mark.parametrize("culled", [False, True])
+def test_opencvs_rasteriser_draws_the_same_picture(rng, culled):
+    """Two bumpy balls, one behind the other, before a pinhole camera; z towards the viewer, y up."""
+    import trimesh
+
+    balls = [trimesh.creation.icosphere(4), trimesh.creation.icosphere(3)]
+    vertices = np.concatenate([balls[0].vertices, balls[1].vertices * 0.7 + (0.9, 0.3, 0.6)])
+    vertices *= 1 + 0.05 * np.sin(7 * vertices[:, ::-1])
+    vertices = (vertices - (0, 0, 5)).astype(np.float32)
+    triangles = np.concatenate([balls[0].faces, balls[1].faces + len(balls[0].vertices)]).astype(np.int32)
+    triangles = triangles[rng.permutation(len(triangles))]
+    colours = (0.5 + 0.4 * np.sin(3 * vertices)).astype(np.float32)
+    height, width, field = 110, 150, 0.7
+
+    picture, distance = np.zeros((height, width, 3), np.float32), np.full((height, width), 99, np.float32)
+    settings = cv2.TriangleRasterizeSettings()
+    settings.setCullingMode(cv2.RASTERIZE_CULLING_CW if culled else cv2.RASTERIZE_CULLING_NONE)
+    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
+    camera = np.eye(4, dtype=np.float32)[:3]
+    cv2.triangleRasterize(vertices, triangles, colours, picture, distance, camera, field, 1, 99, settings)
+
+    focal = height / 2 / np.tan(field / 2)
+    x, y = vertices[:, :2].T * focal / -vertices[:, 2]
+    pixels = np.stack([width / 2 + x - 0.5, height / 2 - y - 0.5, vertices[:, 2]], 1)
+    seen = rasterize(
+        pixels, triangles, height, width, attributes=colours, inverse_depth=-1 / vertices[:, 2], cull=culled
+    )
+    theirs = distance < 98.9
+    assert theirs.sum() > 4000
+    assert (theirs != (seen.triangles >= 0)).sum() <= 5  # corners are rounded here, not there
+    both = theirs & (seen.triangles >= 0)
+    off = np.abs(-seen.depth - distance)[both]
+    assert np.quantile(off, 0.99) < 5e-3
+    assert np.quantile(np.abs(seen.attributes - picture)[both], 0.99) < 5e-3
+    assert (off > 0.1).sum() <= 5  # another ball
+
+
 @pytest.mark.parametrize(
     "vertices",
     [
