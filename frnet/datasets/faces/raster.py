@@ -24,10 +24,5 @@ def draw(
     Returns:
         float32 [size, size, C], 0 where there is no surface, and [size, size], minus infinity there.
     """
-    seen = rasterize(vertices, triangles, size, size, cull=cull)
-    picture = np.zeros((size * size, attributes.shape[1]), np.float32)
-    depth = np.full(size * size, -np.inf, np.float32)
-    corners = triangles[seen.triangles]
-    picture[seen.pixels] = sum(seen.weights[:, k, None] * attributes[corners[:, k]] for k in range(3))
-    depth[seen.pixels] = sum(seen.weights[:, k] * vertices[corners[:, k], 2] for k in range(3))
-    return picture.reshape(size, size, -1), depth.reshape(size, size)
+    seen = rasterize(vertices, triangles, size, size, attributes=attributes, cull=cull, barycentrics=False)
+    return seen.attributes, np.where(seen.triangles >= 0, seen.depth, np.float32(-np.inf))
