@@ -32,11 +32,11 @@ def describe() -> dict[str, str]:
     Raises:
         ImportError: frnet was not built; see :func:`not_built`.
     """
-    import torch
-
     package = Path(frnet.__path__[0])
     if not (package / "_ops.so").is_file():
         raise ImportError(not_built(package))
+
+    import torch
 
     from frnet import _core
 

@@ -124,9 +124,32 @@ def test_landmarks_are_where_they_should_be():
         draw_landmarks(image, points[:67])
 
 
-@pytest.mark.parametrize("centre", [(1e9, 0), (-5e3, 4e4), (np.nan, 10)])
-def test_points_far_outside_do_no_harm(centre):
-    draw_landmarks(np.zeros((50, 50, 3), np.uint8), landmarks(centre), thickness=1)
+@pytest.mark.parametrize("centre", [(1e9, 0), (-5e3, 4e4), (-3e8, -3e8)])
+def test_points_far_outside_leave_no_mark(centre):
+    assert not draw_landmarks(np.zeros((50, 50, 3), np.uint8), landmarks(centre), thickness=1).any()
+
+
+@pytest.mark.parametrize("away", [4e4, 1e9])
+def test_a_point_far_outside_leaves_the_others_where_they_are(away):
+    """Of the lines that lead to it, what lies in the picture."""
+    points = landmarks(size=60)
+    points[0] = [-away, 100, 0]
+    drawn = draw_landmarks(np.zeros((200, 200, 3), np.uint8), points, thickness=1)
+    points[0] = points[1]
+    without = draw_landmarks(np.zeros((200, 200, 3), np.uint8), points, thickness=1)
+    np.testing.assert_array_equal(drawn[:, 140:], without[:, 140:])
+    assert drawn[96:108, :60].any(axis=(0, 2)).all()  # the line to it, up to the border
+    assert not without[:, :60].any()
+
+
+def test_a_point_that_is_no_number_counts_as_zero():
+    points = landmarks()
+    points[3, 0] = np.nan
+    drawn = draw_landmarks(np.zeros((200, 200, 3), np.uint8), points, thickness=1)
+    np.testing.assert_array_equal(
+        drawn, draw_landmarks(np.zeros((200, 200, 3), np.uint8), np.nan_to_num(points), thickness=1)
+    )
+    assert drawn[:, :3].any()
 
 
 def test_drawing_leaves_the_image_alone():
