@@ -152,7 +152,8 @@ __device__ __forceinline__ void draw_samples(const RasterizeArgs& a, const Sampl
       const Key key =
           make_key(math::interpolate(corners.near[0], corners.near[1], corners.near[2], w[1], w[2]), triangle);
       Key* const at = keys + (box.top + row) * pitch + box.left + column;
-      if (key > *at) atomicMax(at, key);
+      // Most are farther than what is there: a read is cheaper than the atomic maximum, and may be late.
+      if (key > *static_cast<volatile const Key*>(at)) atomicMax(at, key);
     }
     for (column += step; column >= columns; column -= columns) ++row;
   }
