@@ -19,7 +19,7 @@ def cases(batches):
 
 def _sample(layout, batch, channels, size, stride, requires_grad, device, dtype=torch.float32):
     sample = make(batch, channels, size, 3, stride, 1, bias=False, layout=layout)
-    sample.differentiable = (0, 1) if requires_grad else ()
+    sample.differentiable = ("x", "weight") if requires_grad else ()
     x, weight, *_ = sample.on(device, dtype)
     out = -(-size // stride)
     return x, weight, (x.numel() + batch * channels * out * out) * x.element_size()
