@@ -1,6 +1,7 @@
 """Builds frnet/_ops and frnet/_core with CMake and ninja.
 
-Environment: FRNET_CUDA=auto|0|1, TORCH_CUDA_ARCH_LIST, CUDA_HOME, MAX_JOBS.
+Environment: FRNET_CUDA=auto|0|1, FRNET_CUDA_ARCHS=auto|release|list, FRNET_LINE_INFO=0|1, TORCH_CUDA_ARCH_LIST, CUDA_HOME,
+MAX_JOBS.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class CMakeBuild(build_ext):
             "CMAKE_MAKE_PROGRAM": ninja,
             "CMAKE_BUILD_TYPE": "Release",
             "FRNET_CUDA": os.environ.get("FRNET_CUDA", "auto"),
+            "FRNET_CUDA_ARCHS": os.environ.get("FRNET_CUDA_ARCHS", "auto"),
+            "FRNET_LINE_INFO": os.environ.get("FRNET_LINE_INFO", "0"),
             "FRNET_BUILD_PYTHON": "ON",
             "FRNET_OUTPUT": build / "lib",
             "FRNET_TORCH_INCLUDE": build / "include",
