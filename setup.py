@@ -1,7 +1,7 @@
 """Builds frnet/_ops and frnet/_core with CMake and ninja.
 
-Environment: FRNET_CUDA=auto|0|1, FRNET_CUDA_ARCHS=auto|release|list, FRNET_LINE_INFO=0|1, TORCH_CUDA_ARCH_LIST, CUDA_HOME,
-MAX_JOBS.
+Environment: FRNET_CUDA=auto|0|1, FRNET_CUDA_ARCHS=auto|release|list, FRNET_LINE_INFO=0|1, TORCH_CUDA_ARCH_LIST,
+CUDA_HOME, MAX_JOBS.
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ import torch
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of the public data files that tests compare with; see FRNET_SHARED."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("FRNET_SHARED", default))
+    """Folder of the public data files that tests compare with: FRNET_SHARED, which has to be there if it is set."""
+    named = os.environ.get("FRNET_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"no test data at {folder}; set FRNET_SHARED to the folder that holds 3ddfa/, ict-facekit/ ...")
+        leave = pytest.fail if named else pytest.skip
+        leave(f"no test data at {folder}; set FRNET_SHARED to the folder that holds 3ddfa/, ict-facekit/ ...")
     return folder
 
 

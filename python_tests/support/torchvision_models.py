@@ -48,6 +48,6 @@ def import_timm() -> ModuleType:
 
 def _import(*names: str) -> ModuleType:
     if importlib.util.find_spec(names[0]) is None:
-        pytest.skip(f"{names[0]} is not installed: pip install '.[test]'")
+        pytest.skip(f"{names[0]} is not installed: pip install '.[zoo]'")
     modules = [importlib.import_module(name) for name in names]
     return modules[0]
