@@ -143,6 +143,12 @@ def test_the_program_of_the_cpp_page_compiles(tmp_path):
     )
 
 
+def test_the_page_of_ops_has_every_op():
+    text = (DOCS / "ops.md").read_text(encoding="utf-8")
+    functions = {name for name in ops.__all__ if name.islower()}
+    assert functions - set(re.findall(r"[a-z0-9_]+", text)) == set()
+
+
 class PlainTorch:
     """The names that docs/ops.md computes with, for one small stage."""
 
@@ -279,3 +285,19 @@ def test_the_table_of_networks_is_what_they_cost(name):
 def test_the_page_of_training_names_every_configuration():
     text = (DOCS / "training.md").read_text(encoding="utf-8")
     assert [name for name in builtin_configs() if f"`{name}`" not in text] == []
+
+
+def test_what_the_page_of_ops_says_rasterize_interpolates():
+    vertices = torch.tensor([[[1.0, 1.0, 0.0], [2.0, 8.0, 1.0], [9.0, 3.0, 2.0], [8.0, 8.0, 3.0]]])
+    shown = PlainTorch().run(
+        "rasterize",
+        ops=ops,
+        vertices=vertices,
+        triangles=torch.tensor([[0, 1, 2], [2, 1, 3]], dtype=torch.int32),
+        attributes=torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(7)),
+        height=10,
+        width=10,
+    )
+    inside = shown["seen"].triangles[0] >= 0
+    assert 20 < inside.sum() < 80
+    torch.testing.assert_close(shown["a"][inside], shown["seen"].attributes[0][inside])
