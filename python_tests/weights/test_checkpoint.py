@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from frnet.models import Checkpoint, CheckpointError, convert, create_model, load_checkpoint, save_checkpoint
-from frnet.morphable import Whitening, load_whitening
-from frnet.weights.whitening import find_whitening
+from frnet.morphable import MorphableModel, Whitening, load_whitening
+from frnet.weights import choose_whitening, find_whitening
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +212,40 @@ def test_a_checkpoint_belongs_to_one_whitening(tmp_path, network, published, v1_
     with pytest.raises(CheckpointError, match=r"gives 62 parameters, the whitening .* has 70"):
         convert(v1, tmp_path / "x.safetensors", whitening=(np.zeros(70), np.ones(70)))
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_one_rule_for_a_whitening(tmp_path, published, shared, v1_whitening):
+    """What is given, what the file holds, what lies near it, the morphable model's own; by whomever it is asked for."""
+    from frnet.align import FaceAligner
+    from frnet.export.onnx import _belonging
+
+    model = MorphableModel.from_3ddfa_landmarks(shared / "3ddfa/landmark_basis", "v2")
+    shifted = model.param_mean.numpy() + 0.5, model.param_std.numpy()
+    other = model.with_whitening(*shifted)
+    alone = tmp_path / "alone.pth"
+    alone.write_bytes(published.read_bytes())
+    convert(alone, tmp_path / "held.safetensors", whitening=shifted)
+    for file, given, morphable, source in (
+        (alone, shifted, model, "argument: a pair (mean, std)"),
+        (tmp_path / "held.safetensors", None, model, f"checkpoint: {tmp_path / 'held.safetensors'}"),
+        (published, None, other, f"file: {published.resolve().with_name('param_mean_std_62d_120x120.pkl')}"),
+        (alone, None, other, "morphable model"),
+    ):
+        checkpoint = load_checkpoint(file)
+        chosen = choose_whitening(checkpoint, given, morphable)
+        assert chosen.source == source
+        wanted = model.param_mean.numpy() + (0 if source.startswith("file") else 0.5)
+        np.testing.assert_allclose(chosen.whitening.mean, wanted, rtol=1e-6)
+        aligner = FaceAligner(checkpoint, morphable, given)
+        assert aligner.whitening_source == source
+        np.testing.assert_allclose(aligner.morphable.param_mean, wanted, rtol=1e-6)
+        if given is None:
+            np.testing.assert_allclose(_belonging(morphable, checkpoint).param_mean, wanted, rtol=1e-6)
+    assert choose_whitening(load_checkpoint(alone), None, model.with_whitening(None, None)) is None
+    assert choose_whitening(load_checkpoint(alone)) is None
+    v1 = MorphableModel.from_3ddfa_landmarks(shared / "3ddfa/landmark_basis", v1_whitening)
+    with pytest.raises(CheckpointError, match=r"whitening 3ddfa-v2; the one given \(morphable model\) is 3ddfa-v1"):
+        choose_whitening(load_checkpoint(alone), None, v1)
 
 
 class Payload:
