@@ -29,8 +29,17 @@ inline void check_launch(cudaError_t status, const void* kernel) {
   (void)kernel;
 #endif
   cudaGetLastError();  // the error must not show up again in someone else's check
+  std::string remedy;
+  if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorUnsupportedPtxVersion) {
+    int device = 0, major = 0, minor = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+    remedy = " (frnet was built for other GPUs: build it where nvidia-smi shows this one, or with FRNET_CUDA_ARCHS=" +
+             std::to_string(major) + "." + std::to_string(minor) + ")";
+  }
   throw std::runtime_error(std::string("frnet: launch of ") + (name ? name : "a kernel") +
-                           " failed: " + cudaGetErrorString(status));
+                           " failed: " + cudaGetErrorString(status) + remedy);
 }
 #endif
 
