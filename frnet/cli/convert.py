@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from frnet.cli.console import say
-from frnet.cli.options import Landmarks, WhiteningFile
+from frnet.cli.options import Landmarks, WhiteningFile, check_writable
 
 TrainedFor = Annotated[
     Path | None,
@@ -25,7 +25,9 @@ def convert(
     landmarks: Landmarks = None,
 ) -> None:
     """Turn a checkpoint into safetensors, its whitening included, and with --model what its basis is known by."""
-    from frnet.models import convert as convert_checkpoint
+    check_writable(dst.parent, "DST")
+
+    from frnet.weights import convert as convert_checkpoint
 
     morphable = None
     if model is not None:

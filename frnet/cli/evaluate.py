@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from frnet.cli.console import note, print_whole, require, right, say
+from frnet.cli.options import check_writable
 
 if TYPE_CHECKING:
     from frnet.evaluate.command import Report
@@ -90,6 +91,7 @@ def evaluate(
     """
     if out_dir is not None:
         require("matplotlib", "frnet evaluate --out", "plots")  # for the curves; before the evaluation, not after it
+        check_writable(out_dir, "--out", create=True)
 
     from frnet.cli.network import open_network
     from frnet.evaluate.command import Request, RequestError, run

@@ -204,6 +204,8 @@ def test_wrong_command_lines(run, shared, data, options):
         (["align", photo, *options, "--out", photo], "--out"),
         (["align", photo], "also give --weights FILE (a checkpoint) and --model FILE"),
         (["export", data["weights"], "model.pt"], "model.pt must end in .onnx"),
+        (["convert", data["weights"], photo / "a.safetensors"], "DST: nothing can be written to"),
+        (["evaluate", shared / "photos", *options, "--out", photo / "out"], "--out: nothing can be written to"),
         (["export", data["weights"], photo / "model.onnx"], "OUT: nothing can be written to"),
         (["align", photo, *options, "--passes", "0"], "--passes"),
         (["align", photo, *options, "--weights", "none.pth"], "none.pth"),
