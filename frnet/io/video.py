@@ -111,10 +111,8 @@ class VideoReader:
         """By the container; else by its header, where fewer frames came and the last of them is too early as well."""
         if self._missing:
             return True
-        lacking = self.count - number
-        return lacking > max(_SLACK_FRAMES, _SLACK_SHARE * self.count) and self.count - last * self.rate - 1 > max(
-            _SLACK_FRAMES, _SLACK_SHARE * self.count
-        )
+        slack = max(_SLACK_FRAMES, _SLACK_SHARE * self.count)
+        return self.count - number > slack and self.count - last * self.rate - 1 > slack
 
     def _why_not(self) -> str:
         if self.is_camera:

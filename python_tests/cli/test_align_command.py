@@ -239,7 +239,7 @@ def test_align_may_be_left_out(run, shared, options, monkeypatch, data):
     for name, path in data.items():
         monkeypatch.setenv(f"FRNET_{name.upper()}", str(path))
     assert run(photo, "--json").stdout == long.stdout
-    result = run("align ment")
+    result = run("alignment")
     assert result.returncode == 2
     assert "No such command" in result.stderr
 
