@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "cpu/vec.h"
 #include "frnet/rasterize.h"
@@ -135,28 +136,33 @@ struct Corners {
   }
 };
 
-// A triangle in doubles.
+// A triangle in doubles, kRasterLanes samples of a row at a time.
 struct WideTriangle {
   math::Edges<double> edges;
-  bool owns[3];
+  double least_inside[3];  // of the edges' functions, which are whole numbers
   double area;
 
   explicit WideTriangle(const Corners<double>& corners) : edges(corners.x, corners.y) {
     area = edges.at(0, corners.x[0], corners.y[0]);
     edges.orient(area < 0 ? -1.0 : 1.0);
-    for (int i = 0; i < 3; ++i) owns[i] = edges.owns(i);
+    for (int i = 0; i < 3; ++i) least_inside[i] = edges.owns(i) ? 0 : 1;
   }
 
-  // Whether it is there, and its weights.
-  bool at(int32_t column, int32_t row, float (&w)[3]) const {
-    double e[3], weights[3];
-    for (int i = 0; i < 3; ++i) {
-      e[i] = edges.at(i, column * static_cast<double>(math::kSteps), row * static_cast<double>(math::kSteps));
-      if (!(e[i] > 0 || (e[i] == 0 && owns[i]))) return false;
+  // The weights at the samples from column on, and which of these lie inside.
+  Ints at(int32_t column, int32_t row, Floats (&w)[3]) const {
+    alignas(kVectorBytes) float weights[3][kRasterLanes];
+    alignas(kVectorBytes) int32_t inside[kRasterLanes];
+    const double y = row * static_cast<double>(math::kSteps);
+    for (int lane = 0; lane < kRasterLanes; ++lane) {
+      const double x = (column + lane) * static_cast<double>(math::kSteps);
+      const double e[3] = {edges.at(0, x, y), edges.at(1, x, y), edges.at(2, x, y)};
+      double mixed[3];
+      math::corner_weights(e, e[0] + e[1] + e[2], mixed);
+      for (int i = 0; i < 3; ++i) weights[i][lane] = static_cast<float>(mixed[i]);
+      inside[lane] = -((e[0] >= least_inside[0]) & (e[1] >= least_inside[1]) & (e[2] >= least_inside[2]));
     }
-    math::corner_weights(e, e[0] + e[1] + e[2], weights);
-    for (int i = 0; i < 3; ++i) w[i] = static_cast<float>(weights[i]);
-    return true;
+    for (int i = 0; i < 3; ++i) w[i] = load(weights[i]);
+    return load_ints(inside);
   }
 };
 
@@ -169,11 +175,22 @@ struct Band {
 
   FRNET_HD int64_t at(int64_t row, int64_t column) const { return (row - first_row) * pitch + column; }
 
+  // A triangle to a sample.
   FRNET_HD void offer(int64_t at, float near, int32_t t) const {
     if (near > nearness[at] || (near == nearness[at] && t < triangle[at])) {
       nearness[at] = near;
       triangle[at] = t;
     }
+  }
+
+  // And to kRasterLanes samples, of which some lie inside.
+  FRNET_HD void offer(int64_t at, Floats near, int32_t t, Ints inside) const {
+    near = inside ? near : broadcast(-std::numeric_limits<float>::infinity());
+    const Floats before = load(nearness + at);
+    const Ints winner = load_ints(triangle + at), self = Ints{} + t;
+    const Ints better = (near > before) | ((near == before) & (self < winner));
+    store(nearness + at, better ? near : before);
+    store_ints(triangle + at, better ? self : winner);
   }
 };
 

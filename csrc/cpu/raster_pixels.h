@@ -45,11 +45,13 @@ inline void weigh(const RasterImage& image, const Band& band, int64_t row, const
     }
     Floats w[3];
     math::corner_weights({to_floats(e[0]), to_floats(e[1]), to_floats(e[2])}, to_floats(e[0] + e[1] + e[2]), w);
-    for (uint32_t wide = lane_bits(seen & ~narrow); wide != 0; wide &= wide - 1) {
-      const int lane = __builtin_ctz(wide);
-      float weights[3] = {};
-      WideTriangle(Corners<double>(image, triangle[lane])).at(column + lane, static_cast<int32_t>(row), weights);
-      for (int i = 0; i < 3; ++i) w[i][lane] = weights[i];
+    for (Ints wide = seen & ~narrow; lane_bits(wide) != 0;) {
+      const int32_t one = triangle[__builtin_ctz(lane_bits(wide))];
+      const Ints same = triangle == one;
+      Floats weights[3];
+      WideTriangle(Corners<double>(image, one)).at(column, static_cast<int32_t>(row), weights);
+      for (int i = 0; i < 3; ++i) w[i] = same ? weights[i] : w[i];
+      wide &= ~same;
     }
     if (image.perspective) {
       math::perspective_weights(image.nearness(corners.vertex[0]), image.nearness(corners.vertex[1]),

@@ -126,7 +126,6 @@ void draw_rows(const RasterImage& image, const Band& band, int32_t triangle) {
   edges.orient(area < 0 ? -1 : 1);
   const Floats whole = to_floats(Ints{} + (area < 0 ? -area : area));
   const Floats near[3] = {broadcast(corners.near[0]), broadcast(corners.near[1]), broadcast(corners.near[2])};
-  const Ints self = Ints{} + triangle;
   Ints first[3], right[3];  // functions at the first vector of a row; what the next vector adds
   int32_t bias[3];
   for (int i = 0; i < 3; ++i) {
@@ -142,14 +141,7 @@ void draw_rows(const RasterImage& image, const Band& band, int32_t triangle) {
       if (lane_bits(inside) != 0) {
         Floats w[3];
         math::corner_weights({to_floats(e[0]), to_floats(e[1]), to_floats(e[2])}, whole, w);
-        const Floats depth = math::interpolate(near[0], near[1], near[2], w[1], w[2]);
-        float* nearness = band.nearness + band.at(row, column);
-        int32_t* seen = band.triangle + band.at(row, column);
-        const Floats before = load(nearness);
-        const Ints winner = load_ints(seen);
-        const Ints better = inside & ((depth > before) | ((depth == before) & (self < winner)));
-        store(nearness, better ? depth : before);
-        store_ints(seen, better ? self : winner);
+        band.offer(band.at(row, column), math::interpolate(near[0], near[1], near[2], w[1], w[2]), triangle, inside);
       }
       for (int i = 0; i < 3; ++i) e[i] += right[i];
     }
@@ -162,12 +154,13 @@ void draw_wide(const RasterImage& image, const Band& band, int32_t triangle, con
   const Corners<double> corners(image, triangle);
   const WideTriangle wide(corners);
   if (!(cull ? wide.area < 0 : wide.area != 0)) return;
+  const Floats near[3] = {broadcast(corners.near[0]), broadcast(corners.near[1]), broadcast(corners.near[2])};
   for (int32_t row = box.top; row <= box.bottom; ++row) {
-    for (int32_t column = box.left; column <= box.right; ++column) {
-      float w[3];
-      if (!wide.at(column, row, w)) continue;
-      band.offer(band.at(row, column), math::interpolate(corners.near[0], corners.near[1], corners.near[2], w[1], w[2]),
-                 triangle);
+    for (int32_t column = box.left; column <= box.right; column += kL) {
+      Floats w[3];
+      const Ints inside = wide.at(column, row, w);
+      if (lane_bits(inside) == 0) continue;
+      band.offer(band.at(row, column), math::interpolate(near[0], near[1], near[2], w[1], w[2]), triangle, inside);
     }
   }
 }
