@@ -18,6 +18,7 @@ from latex2mathml.converter import convert
 _BLOCK = re.compile(r"^( *)\.\. math::[ ]*(.*)\n((?:\1 +.*\n|\s*\n)*)", re.MULTILINE)
 _INLINE = re.compile(r":math:`([^`]+)`")
 _ROLE = re.compile(r":(?:func|class|meth|mod|data|attr|obj|exc):`~?([^`]+)`")
+_SOURCE = re.compile(r"^Source: (.*\n(?: +.*\n)*)", re.MULTILINE)  # as it stands, it would be a box with a title
 _EXAMPLE = re.compile(r"^( *)Example:[ ]*$", re.MULTILINE)
 _ENTRY_OF_SEVERAL = re.compile(r"^    ((?:[a-z_]\w*, )+[a-z_]\w*): (.*\n(?: {5,}.*\n)*)", re.MULTILINE)
 _MARKDOWN = str.maketrans({character: f"&#{ord(character)};" for character in "*_[]`\\"})
@@ -52,6 +53,7 @@ def rewritten(text: str) -> str:
     text = _BLOCK.sub(_block, text)
     text = _INLINE.sub(lambda found: _mathml(found[1], "inline"), text)
     text = _ROLE.sub(_link, text)
+    text = _SOURCE.sub(lambda found: f"**Source**: {' '.join(found[1].split())}\n", text)
     text = _ENTRY_OF_SEVERAL.sub(_entries, text)
     return _EXAMPLE.sub(r"\1Examples:", text)
 
