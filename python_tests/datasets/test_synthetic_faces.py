@@ -12,12 +12,12 @@ from frnet.datasets import SyntheticFaces
 from frnet.datasets.faces import scene
 from frnet.datasets.faces.factory import BLOCK, FaceFactory, fit_pose
 from frnet.datasets.faces.ingredients import Ingredients
-from frnet.datasets.faces.light import Light
 from frnet.datasets.faces.poses import PoseRanges, draw_rotations, place_in_crop
 from frnet.datasets.faces.skin import Skin
 from frnet.datasets.faces.store import FaceStore
 from frnet.geometry import euler_from_rotation, roi_from_landmarks
 from frnet.morphable import LANDMARK_MIRROR, MorphableModel
+from frnet.render.shading import Shaded
 
 _SPAN = 4.0  # centimetres, painted from dark to bright
 PLAIN = {
@@ -57,9 +57,7 @@ def test_landmarks_are_seen_where_labels_say(ict, monkeypatch, degradation):
     poses = PoseRanges(frontal=1, turned=0, pitch=8, roll=40)
     factory = FaceFactory(ict, None, Ingredients(poses=poses, **PLAIN))
     at = factory.head.neutral
-    monkeypatch.setattr(
-        Light, "on", lambda self, which, vertices, *_: (np.ones_like(vertices), np.zeros_like(vertices))
-    )
+    monkeypatch.setattr(scene, "shade_mesh", lambda vertices, triangles, albedo, lights, **_: Shaded(albedo, None))
     monkeypatch.setattr(scene, "_exposed", lambda rng, picture, shown: 255 * picture)
     if degradation:  # pictures of all sizes, otherwise as they are
         sides = np.rint(np.geomspace(60, 400, BLOCK))

@@ -54,12 +54,20 @@ def _pulled(pixels: np.ndarray, own: np.ndarray, points: np.ndarray, width: floa
 
 def _seen(head: Head, turned: np.ndarray) -> np.ndarray:
     skin = head.parts == 0
-    facing = head.normals(turned[None].astype(np.float32))[0, :, 2] > _FACING
+    facing = _facing(turned, head.triangles) > _FACING
     cells = np.floor((turned[:, :2] - turned[:, :2].min(0)) / _CELL).astype(int)
     nearest = np.full(cells.max(0) + 3, -np.inf)
     np.maximum.at(nearest, tuple(cells[skin].T), turned[skin, 2])
     nearest = maximum_filter(nearest, 3)
     return skin & facing & (turned[:, 2] > nearest[tuple(cells.T)] - _BEHIND)
+
+
+def _facing(turned: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """How much the vertices' normals point to the viewer, 1 to -1."""
+    a, b, c = (turned[triangles[:, corner]] for corner in range(3))
+    summed = np.zeros_like(turned)
+    np.add.at(summed, triangles.T, np.cross(b - a, c - a))
+    return summed[:, 2] / np.maximum(np.linalg.norm(summed, axis=1), 1e-12)
 
 
 def _filled(head: Head, colours: np.ndarray, known: np.ndarray) -> np.ndarray:

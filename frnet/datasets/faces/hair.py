@@ -5,23 +5,29 @@ They are drawn as a layer of their own whose edges are frayed pixel by pixel alo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from frnet.datasets.faces.fields import Fields
 from frnet.datasets.faces.head import Head
 from frnet.datasets.faces.ingredients import Ingredients
-from frnet.datasets.faces.shapes import Piece, sheet
+from frnet.datasets.faces.shapes import Piece, grid_triangles, sheet
 from frnet.datasets.faces.skin import HAIR_COLOURS, linear
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 __all__ = ["Cover", "Covers", "Hair"]
 
 _ROWS, _COLUMNS = 14, 30  # of hanging sheets
+_SHELL_ROWS, _SHELL_COLUMNS = 36, 61  # from the crown down, and around from the back; the last column lies on the first
+_LOWEST = np.deg2rad(150.0)  # of the shell, from the crown
+_MIDDLE = (0.0, 3.0, 0.0)  # of the head, centimetres
 
 
 class Cover(NamedTuple):
-    """Something over the head's skin.
+    """Something over the head's skin, on the vertices of a shell about it.
 
     Attributes:
         vertices: float32 [S, 3], head's directions.
@@ -45,7 +51,7 @@ class Covers(NamedTuple):
 
     Attributes:
         over: covers with the shared triangles of :attr:`Hair.triangles`.
-        hanging: pairs of a sheet and the strands across it [n].
+        hanging: sheets, the strands across them [n], and their contrast.
         solid: pieces without frayed edges, such as brims.
     """
 
@@ -55,56 +61,52 @@ class Covers(NamedTuple):
 
 
 class Hair:
-    """Dresses heads.
+    """Dresses heads. Covers lie on a shell: a grid about the middle of the head that follows its skin, ears left out.
 
     Args:
         head: the mesh.
-        fields: patterns on it.
         ingredients: which of all this is wanted.
 
     Attributes:
-        where: int64 [S], vertices of the head that may be covered.
-        triangles: int32 [T, 3], of them.
+        triangles: int32 [T, 3], of the shell.
     """
 
-    def __init__(self, head: Head, fields: Fields, ingredients: Ingredients) -> None:
-        self._head, self._fields, self._wanted = head, fields, ingredients
-        at = head.neutral
-        x, y, z = at.T
-        face = ((x / 5.2) ** 2 + ((y - 0.5) / 5.4) ** 2 < 1) & (z > 3)
-        may = (head.parts == 0) & ~face & (y > -17)
-        self.where = np.flatnonzero(may)
-        place = np.full(len(at), -1)
-        place[self.where] = np.arange(len(self.where))
-        kept = head.triangles[may[head.triangles].all(1)]
-        self.triangles = place[kept].astype(np.int32)
-        self._at = at[self.where]
-        self._out = self._at - np.float32([0, 3, 0])
-        self._out /= np.linalg.norm(self._out, axis=1, keepdims=True)
+    def __init__(self, head: Head, ingredients: Ingredients) -> None:
+        self._wanted = ingredients
+        self._mixture = _shell(head)
+        self._at = (self._mixture @ head.neutral).astype(np.float32)
+        self._fields = Fields(self._at)
         x, y, z = self._at.T
-        self._round = np.arctan2(x, z + 2.0).astype(np.float32)  # about the crown; parted at the back
-        self._ear = np.exp(-(((y - 1.5) / 3.2) ** 2) - ((z - 0.3) / 2.0) ** 2) * (np.abs(x) > 6.6)
+        face = ((x / 5.0) ** 2 + ((y + 1.5) / 5.5) ** 2 < 1) & (z > 3)
+        triangles = grid_triangles(_SHELL_ROWS, _SHELL_COLUMNS)[:, ::-1]
+        self.triangles = triangles[~face[triangles].all(1)]
+        self._out = self._at - np.float32(_MIDDLE)
+        self._out /= np.linalg.norm(self._out, axis=1, keepdims=True)
+        self._round = np.tile(np.linspace(-np.pi, np.pi, _SHELL_COLUMNS, dtype=np.float32), _SHELL_ROWS)
+        self._ear = np.exp(-(((y - 1.5) / 3.2) ** 2) - ((z - 0.3) / 2.0) ** 2) * (np.abs(x) > 5.5)
 
     def dress(self, rng: np.random.Generator, vertices: np.ndarray, mean: np.ndarray) -> list[Covers]:
         """What each of the heads [n, V, 3] wears; ``mean`` [n, 3] is the colour of its skin."""
-        return [self._one(rng, head[self.where], skin) for head, skin in zip(vertices, mean, strict=True)]
+        return [self._one(rng, self._mixture @ head, skin) for head, skin in zip(vertices, mean, strict=True)]
 
     def _one(self, rng: np.random.Generator, skin: np.ndarray, mean: np.ndarray) -> Covers:
         covers = Covers([], [], [])
-        kind = rng.random()
         colour = linear(HAIR_COLOURS[rng.integers(len(HAIR_COLOURS))] * rng.uniform(0.6, 1.4))
-        if self._wanted.hair and kind < 0.86:
-            self._head_of_hair(rng, skin, colour, covers)
-        if self._wanted.beard and rng.random() < 0.07:
-            covers.over.append(self._full_beard(rng, skin, colour))
+        free = np.ones(len(skin), np.float32)  # of a hat
         if self._wanted.hats and rng.random() < 0.16:
-            self._hat(rng, skin, covers)
+            free = 1 - self._hat(rng, skin, covers)
+        if self._wanted.hair and rng.random() < 0.86:
+            self._head_of_hair(rng, skin, colour, free, covers)
+        if self._wanted.beard and rng.random() < 0.07:
+            covers.over.append(self._full_beard(rng, skin, colour, free))
         return covers
 
     def _field(self, rng: np.random.Generator, scale: float) -> np.ndarray:
-        return self._fields.draw(rng, scale, 1)[0, self.where]
+        return self._fields.draw(rng, scale, 1)[0]
 
-    def _head_of_hair(self, rng: np.random.Generator, skin: np.ndarray, colour: np.ndarray, covers: Covers) -> None:
+    def _head_of_hair(
+        self, rng: np.random.Generator, skin: np.ndarray, colour: np.ndarray, free: np.ndarray, covers: Covers
+    ) -> None:
         x, y, z = self._at.T
         fringe = rng.random() < 0.3
         front = rng.uniform(4.6, 7.5) if fringe else rng.uniform(7.0, 11.0)
@@ -122,6 +124,7 @@ class Hair:
         covered_ears = rng.random() < 0.5
         if not covered_ears:
             alpha = alpha * (1 - self._ear)
+        alpha = alpha * free
         lump = (1 + 0.4 * self._field(rng, 3.0) + (0.35 if curly else 0.15) * self._field(rng, 1.2)).clip(0.1, 2.2)
         lift = volume * alpha * lump * (1 + 0.4 * ((y - 8) / 4).clip(0, 1))
         if fringe:
@@ -156,10 +159,10 @@ class Hair:
         shade = np.exp(rng.normal(0, 0.12, (_ROWS, _COLUMNS)) - 0.3 * v)[:, :, None]
         return sheet(places, colour * shade), (u * rng.uniform(25, 60) + 0.8 * np.sin(5 * v)).reshape(-1)
 
-    def _full_beard(self, rng: np.random.Generator, skin: np.ndarray, colour: np.ndarray) -> Cover:
+    def _full_beard(self, rng: np.random.Generator, skin: np.ndarray, colour: np.ndarray, free: np.ndarray) -> Cover:
         x, y, z = self._at.T
         alpha = 1 / (1 + np.exp((y - np.interp(np.abs(x), [0, 3, 6, 8], [-2.5, -2.6, -1.5, 2])) / 0.5))
-        alpha = alpha * (z > -1.5) * (y > -12)
+        alpha = alpha * (z > -1.5) * (y > -12) * free
         lift = rng.uniform(0.4, 2.5) * alpha * (0.4 + (-(y + 2) / 5).clip(0, 1)) * (1 + 0.3 * self._field(rng, 1.2))
         drop = np.stack([0 * lift, -0.6 * lift, 0.4 * lift], 1)
         places = skin + self._out * lift[:, None] + drop
@@ -167,7 +170,8 @@ class Hair:
         albedo = colour * np.exp(0.2 * self._field(rng, 1.2))[:, None]
         return _cover(places, alpha, albedo, strand, 0.6, rng.uniform(0.3, 0.8))
 
-    def _hat(self, rng: np.random.Generator, skin: np.ndarray, covers: Covers) -> None:
+    def _hat(self, rng: np.random.Generator, skin: np.ndarray, covers: Covers) -> np.ndarray:
+        """Adds one; where it lies, [S]."""
         x, y, z = self._at.T
         cloth = linear(rng.uniform(5, 240, 3) if rng.random() < 0.7 else np.full(3, rng.uniform(8, 235)))
         kind = rng.choice(4, p=[0.35, 0.3, 0.15, 0.2])
@@ -189,6 +193,7 @@ class Hair:
         if kind in (1, 2):
             reach = rng.uniform(4.5, 8) if kind == 1 else rng.uniform(4, 9)
             covers.solid.append(self._brim(rng, skin, cloth, low, tilt, reach, kind == 2))
+        return alpha.astype(np.float32)
 
     def _brim(
         self, rng: np.random.Generator, skin: np.ndarray, cloth: np.ndarray, low: float, tilt: float, reach: float,
@@ -205,6 +210,28 @@ class Hair:
         for line in (out, far):
             line[:, 1] += tilt * (line[:, 2] - 6)
         return sheet(np.stack([out, far]), cloth * rng.uniform(0.5, 1.1))
+
+
+def _shell(head: Head) -> csr_matrix:
+    """[S, V]: each vertex of the shell as a mixture of four of the head's that lie in its direction."""
+    from scipy.sparse import csr_matrix
+    from scipy.spatial import KDTree
+
+    x, y, z = head.neutral.T
+    ear = (np.abs(x) > 6.9) & (np.abs(z - 0.3) < 2.8) & (np.abs(y - 1.5) < 4.5)
+    skin = np.flatnonzero((head.parts == 0) & ~ear & (y > -17))
+    rays = head.neutral[skin] - np.float32(_MIDDLE)
+    polar, around = np.meshgrid(
+        np.linspace(0.02, _LOWEST, _SHELL_ROWS), np.linspace(-np.pi, np.pi, _SHELL_COLUMNS), indexing="ij"
+    )
+    wanted = np.stack([np.sin(polar) * np.sin(around), np.cos(polar), np.sin(polar) * np.cos(around)], -1).reshape(
+        -1, 3
+    )
+    distance, near = KDTree(rays / np.linalg.norm(rays, axis=1, keepdims=True)).query(wanted, 4)
+    weight = 1 / (distance + 0.02)
+    weight /= weight.sum(1, keepdims=True)
+    rows = np.repeat(np.arange(len(wanted)), 4)
+    return csr_matrix((weight.reshape(-1).astype(np.float32), (rows, skin[near].reshape(-1))), (len(wanted), len(x)))
 
 
 def _cover(

@@ -104,29 +104,3 @@ class Head:
             chosen.append(int(distance.argmax()))
         pairs = np.stack([half[chosen], twins[chosen]], 1)
         return np.concatenate([pairs[:, 0], pairs[pairs[:, 0] != pairs[:, 1], 1]])
-
-    def normals(self, vertices: np.ndarray) -> np.ndarray:
-        """Unit normals [n, V, 3] of heads [n, V, 3]."""
-        count = len(vertices)
-        by_axis = np.ascontiguousarray(vertices.transpose(1, 0, 2)).reshape(vertices.shape[1], -1)
-        a, b, c = (by_axis[self.triangles[:, corner]].reshape(-1, count, 3) for corner in range(3))
-        across = _cross(b - a, c - a).reshape(len(self.triangles), -1)
-        summed = (self._gather @ across).reshape(vertices.shape[1], count, 3).transpose(1, 0, 2)
-        length = np.sqrt(np.einsum("nvi,nvi->nv", summed, summed))
-        return summed / np.maximum(length, 1e-9)[:, :, None]
-
-    @cached_property
-    def _gather(self) -> object:
-        from scipy.sparse import csr_matrix
-
-        corners = self.triangles.reshape(-1)
-        owners = np.repeat(np.arange(len(self.triangles)), 3)
-        return csr_matrix((np.ones(len(corners), np.float32), (corners, owners)), (len(self.neutral), len(owners) // 3))
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    across = np.empty_like(a)
-    for axis in range(3):
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        np.subtract(a[..., first] * b[..., second], a[..., second] * b[..., first], out=across[..., axis])
-    return across

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from frnet.datasets.faces import raster
 from frnet.datasets.faces.fields import Fields
-from frnet.datasets.faces.hair import Covers, Hair
+from frnet.datasets.faces.hair import Cover, Covers, Hair
 from frnet.datasets.faces.head import Head
 from frnet.datasets.faces.ingredients import Ingredients
-from frnet.datasets.faces.light import Light, draw_lights
+from frnet.datasets.faces.light import draw_lights
 from frnet.datasets.faces.poses import draw_rotations, place_in_crop
 from frnet.datasets.faces.shapes import Piece
 from frnet.datasets.faces.skin import Skin
 from frnet.datasets.faces.things import Lens, glasses, hand_or_thing, torso
+from frnet.render.shading import shade_mesh
 
 __all__ = ["Painter"]
 
@@ -21,7 +24,7 @@ _NEAREST, _FARTHEST = 35.0, 300.0  # of the camera, centimetres
 _PIVOT = 5.0  # depth at which perspective leaves sizes alone: about that of the eyes
 _LEVELS = 4095
 _GAMMA = (255 * (np.arange(_LEVELS + 1) / _LEVELS) ** (1 / 2.2)).astype(np.float32)
-_STRANDS = 4096
+_STRAND_SAMPLES = 32
 
 
 class Painter:
@@ -38,15 +41,14 @@ class Painter:
         self._head, self._wanted, self._size = head, ingredients, size
         self._fields = Fields(head.neutral)
         self._skin = Skin(head, self._fields, None if colours is None else np.array(colours), ingredients)
-        self._hair = Hair(head, self._fields, ingredients)
-        self._casters = np.flatnonzero(head.parts == 0)[::3]
+        self._hair = Hair(head, ingredients)
+        self._casters = head.parts == 0
         self._shine = np.select(
             [np.isin(head.parts, (5, 6, 7, 8)), head.parts == 4, head.parts > 0], [7.0, 3.0, 1.0], 1.0
         )
         self._shine = self._shine.astype(np.float32)
         self._front = np.flatnonzero((head.parts == 0) & (head.neutral[:, 2] > 6))[::7]
-        rng = np.random.default_rng(5)
-        self._strands = rng.standard_normal(_STRANDS).astype(np.float32)
+        self._strands = _strand_table()
 
     def draw(self, rng: np.random.Generator, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pictures of heads with these coefficients [n, C].
@@ -65,15 +67,18 @@ class Painter:
         worn = self._hair.dress(rng, vertices, mean)
         to_camera = rotation.transpose(0, 2, 1).astype(np.float32)
         turned = vertices @ to_camera
-        normals = head.normals(turned)
-        rough = rng.uniform(0, 0.14, count).astype(np.float32)
-        for axis in range(3):
-            normals[:, :, axis] += rough[:, None] * self._fields.draw(rng, rng.choice([0.4, 0.7, 1.2]), count)
-        light = draw_lights(rng, count, self._wanted.shadows)
-        diffuse, gloss = light.on(slice(None), turned, normals, self._shine, self._casters)
-        colours = albedo
-        colours *= diffuse
-        colours += gloss
+        rough = rng.uniform(0, 0.09, count).astype(np.float32)
+        bumps = [rough[:, None] * self._fields.draw(rng, rng.choice([0.4, 0.7, 1.2]), count) for _ in range(3)]
+        lights = draw_lights(rng, count, self._wanted.shadows).rows()
+        colours = shade_mesh(
+            turned,
+            head.triangles,
+            albedo,
+            lights,
+            roughness=np.stack(bumps, 2),
+            shine=self._shine,
+            casters=self._casters,
+        ).colours
         marks = _perspective(turned[:, head.points].astype(np.float64), distance)
         scale, offset = place_in_crop(rng, marks[:, :68], self._size, self._wanted.poses)
         pixels = _pixels(_perspective(turned, distance), scale, offset).astype(np.float32)
@@ -85,25 +90,18 @@ class Painter:
                 return _pixels(_perspective(points[None], distance[n : n + 1]), scale[n : n + 1], offset[n : n + 1])[0]
 
             pieces, panes = self._pieces(rng, vertices[n], turned[n], rotation[n], mean[n], worn[n])
-            lit = [_lit(piece, rotation[n], light, n) for piece in pieces]
+            lit = [_lit(piece, rotation[n], lights[n : n + 1]) for piece in pieces]
             meshes = [(pixels[n], head.triangles, colours[n])]
             meshes += [
                 (place(at), both_sides(piece.triangles), shade) for piece, (at, shade) in zip(pieces, lit, strict=True)
             ]
             picture, depth = raster.draw(*_joined(meshes), self._size)
-            self._draw_covers(picture, depth, worn[n], rotation[n], diffuse[n], light, n, place)
+            self._draw_covers(picture, depth, worn[n], rotation[n], lights[n : n + 1], place)
             for pane in panes:
                 _draw_pane(picture, depth, place(pane.vertices @ to_camera[n]), pane)
             shown[n] = np.isfinite(depth)
             pictures[n] = _exposed(rng, picture, shown[n])
         return pictures, shown, _pixels(marks, scale, offset)
-
-    def _strands_at(self, places: np.ndarray) -> np.ndarray:
-        """Brightness across strands: noise, linear between whole numbers."""
-        whole = np.floor(places)
-        share = places - whole
-        first = whole.astype(np.int32) % _STRANDS
-        return self._strands[first] * (1 - share) + self._strands[(first + 1) % _STRANDS] * share
 
     def _pieces(
         self, rng: np.random.Generator, vertices: np.ndarray, turned: np.ndarray, rotation: np.ndarray,
@@ -121,39 +119,52 @@ class Painter:
         return pieces, panes
 
     def _draw_covers(
-        self, picture: np.ndarray, depth: np.ndarray, worn: Covers, rotation: np.ndarray, diffuse: np.ndarray,
-        light: Light, n: int, place: object,
+        self, picture: np.ndarray, depth: np.ndarray, worn: Covers, rotation: np.ndarray, light: np.ndarray,
+        place: Callable[[np.ndarray], np.ndarray],
     ) -> None:  # fmt: skip
         """Hair and cloth over the head; the edges along strands, pixel by pixel."""
         meshes = []
-        where = self._hair.where
         for cover in worn.over:
             seen = cover.alpha > 0.5 - cover.fray
             triangles = self._hair.triangles[seen[self._hair.triangles].any(1)]
             if len(triangles):
-                shade = cover.albedo * diffuse[where]
-                extra = np.stack([cover.alpha, cover.strand, np.full_like(cover.alpha, cover.fray),
-                                  np.full_like(cover.alpha, cover.contrast)], 1)  # fmt: skip
-                meshes.append((place(cover.vertices @ rotation.T), triangles, np.concatenate([shade, extra], 1)))
+                at, shade = _lit(Piece(cover.vertices, self._hair.triangles, cover.albedo), rotation, light)
+                meshes.append((place(at), triangles, _with_edges(shade, cover.alpha, cover)))
         for piece, strand, contrast in worn.hanging:
-            at, shade = _lit(piece, rotation, light, n)
-            fade = np.linspace(1.6, 0.35, 14).repeat(len(at) // 14)
-            extra = np.stack([fade, strand, np.full(len(at), 0.9), np.full(len(at), contrast)], 1)
-            meshes.append((place(at), both_sides(piece.triangles), np.concatenate([shade, extra], 1)))
+            at, shade = _lit(piece, rotation, light)
+            rows = np.linspace(1.6, 0.35, 14).repeat(len(at) // 14)
+            edge = Cover(at, rows, shade, strand, 0.9, contrast)
+            meshes.append((place(at), both_sides(piece.triangles), _with_edges(shade, rows, edge)))
         if not meshes:
             return
         layer, layer_depth = raster.draw(*_joined(meshes), self._size)
-        nearer = np.flatnonzero((layer_depth > depth).reshape(-1))
+        nearer = np.flatnonzero(layer_depth > depth)
         values = layer.reshape(-1, 7)[nearer]
-        strand = 0.75 * self._strands_at(values[:, 4]) + 0.65 * self._strands_at(3.7 * values[:, 4])
-        cover = ((values[:, 3] + 0.4 * values[:, 5] * strand - 0.5) * 4 + 0.5).clip(0, 1)[:, None]
-        colour = values[:, :3] * np.exp(0.6 * values[:, 6] * strand)[:, None]
-        flat = picture.reshape(-1, 3)
-        behind = np.isfinite(depth.reshape(-1)[nearer])
-        cover[~behind] = cover[~behind] > 0.5  # nothing to mix with yet: the background comes later
-        flat[nearer] += cover * (colour - flat[nearer])
-        drawn = nearer[cover[:, 0] > 0.5]
-        depth.reshape(-1)[drawn] = layer_depth.reshape(-1)[drawn]
+        strand = self._strands[(values[:, 4] * _STRAND_SAMPLES).astype(np.int32) % len(self._strands)]
+        cover = ((values[:, 3] + 0.4 * values[:, 5] * strand - 0.5) * 4 + 0.5).clip(0, 1)
+        flat, flat_depth = picture.reshape(-1, 3), depth.reshape(-1)
+        empty = np.isinf(flat_depth[nearer])
+        cover[empty] = cover[empty] > 0.5  # nothing to mix with yet: the background comes later
+        bright = np.exp(0.6 * values[:, 6] * strand)[:, None]
+        flat[nearer] += cover[:, None] * (values[:, :3] * bright - flat[nearer])
+        drawn = nearer[cover > 0.5]
+        flat_depth[drawn] = layer_depth.reshape(-1)[drawn]
+
+
+def _with_edges(shade: np.ndarray, alpha: np.ndarray, cover: Cover) -> np.ndarray:
+    """Attributes of a cover's vertices: colour, alpha, strand, fray and contrast."""
+    edges = np.empty((len(shade), 7), np.float32)
+    edges[:, :3], edges[:, 3], edges[:, 4], edges[:, 5:] = shade, alpha, cover.strand, (cover.fray, cover.contrast)
+    return edges
+
+
+def _strand_table() -> np.ndarray:
+    """Brightness across strands, some samples for each: coarse noise and finer noise, linear between whole numbers."""
+    rng = np.random.default_rng(5)
+    places = np.arange(256 * _STRAND_SAMPLES) / _STRAND_SAMPLES
+    coarse, fine = rng.standard_normal(257), rng.standard_normal(1024)
+    table = 0.75 * np.interp(places, np.arange(257), coarse) + 0.65 * np.interp(3.7 * places, np.arange(1024), fine)
+    return table.astype(np.float32)
 
 
 def both_sides(triangles: np.ndarray) -> np.ndarray:
@@ -164,14 +175,16 @@ def both_sides(triangles: np.ndarray) -> np.ndarray:
 def _perspective(points: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """What is nearer is larger; depth stays."""
     factor = distance[:, None] / np.maximum(distance[:, None] + _PIVOT - points[:, :, 2], 3.0)
-    return np.concatenate([points[:, :, :2] * factor[:, :, None].astype(points.dtype), points[:, :, 2:]], 2)
+    seen = points.copy()
+    seen[:, :, :2] *= factor[:, :, None]
+    return seen
 
 
 def _pixels(points: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Pixels count from the centre of the first one; the crop's corner is half a pixel before it."""
-    factor = (scale[:, None] * [1.0, -1.0, 1.0])[:, None]
-    shift = np.concatenate([offset - 0.5, np.zeros((len(offset), 1))], 1)[:, None]
-    return points * factor.astype(points.dtype) + shift.astype(points.dtype)
+    """Pixels count from the centre of the first one; the crop's corner is half a pixel before it. In place."""
+    points *= (scale[:, None] * [1.0, -1.0, 1.0])[:, None].astype(points.dtype)
+    points[:, :, :2] += (offset - 0.5)[:, None].astype(points.dtype)
+    return points
 
 
 def _joined(meshes: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -183,17 +196,10 @@ def _joined(meshes: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np
     )
 
 
-def _lit(piece: Piece, rotation: np.ndarray, light: Light, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _lit(piece: Piece, rotation: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A piece's vertices in the camera's directions, and their colours."""
     at = (piece.vertices @ (rotation if piece.turn is None else piece.turn).T).astype(np.float32)
-    a, b, c = at[piece.triangles].swapaxes(0, 1)
-    across = np.cross(b - a, c - a)
-    normals = np.zeros_like(at)
-    np.add.at(normals, piece.triangles.T, across)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    normals *= np.where(normals[:, 2:] < 0, np.float32(-1), np.float32(1))  # seen from both sides
-    diffuse, _ = light.on(slice(n, n + 1), at[None], normals[None])
-    return at, piece.albedo * diffuse[0]
+    return at, shade_mesh(at[None], piece.triangles, piece.albedo[None], light, two_sided=True).colours[0]
 
 
 def _draw_pane(picture: np.ndarray, depth: np.ndarray, at: np.ndarray, pane: Lens) -> None:
