@@ -21,9 +21,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 
-from face_assets.colours import sample_colours  # noqa: E402
-from face_assets.fit import FACE_MESH_68, fit_head  # noqa: E402
+from face_assets.colours import Side, sample_colours, sample_side  # noqa: E402
+from face_assets.fit import FACE_MESH_68, Fit, fit_head  # noqa: E402
 from face_assets.portraits import cut_portrait, depth_grid  # noqa: E402
+from face_assets.profiles import fit_profile, read_profiles  # noqa: E402
 
 from frnet.datasets.faces.head import Head  # noqa: E402
 
@@ -45,25 +46,23 @@ def main() -> None:
     head = Head(arguments.ict)
     with np.load(arguments.points) as stored:
         files, boxes, points = (stored[name] for name in ("files", "boxes", "points"))
-    colours, patches, depths, poses, coefficients, observed, names = [], [], [], [], [], [], []
-    held, picture = "", None
-    for name, box, marks in zip(files.tolist(), boxes, points[:, FACE_MESH_68, :2].astype(np.float64), strict=True):
-        fit = fit_head(head, marks)
-        if fit.error > _ERROR or abs(fit.yaw) > _YAW or fit.scale < 7 or _is_a_knee(name, box):
-            continue
-        if name != held:
-            person, file = name.split("/")
-            held, picture = name, cv2.imread(str(people / person / "assets" / file))
+    fits = [fit_head(head, marks) for marks in points[:, FACE_MESH_68, :2].astype(np.float64)]
+    good = [
+        fit.error < _ERROR and abs(fit.yaw) < _YAW and fit.scale > 7 and not _is_a_knee(name, box)
+        for name, box, fit in zip(files.tolist(), boxes, fits, strict=True)
+    ]
+    sides, profiles = _profiles(head, people, files, [fit if ok else None for fit, ok in zip(fits, good, strict=True)])
+    colours, portraits, observed = [], [], []
+    pictures = _Pictures(people)
+    for name, marks, fit in zip(files[good].tolist(), points[good][:, FACE_MESH_68, :2].astype(np.float64),
+                                [fit for fit, ok in zip(fits, good, strict=True) if ok], strict=True):  # fmt: skip
         if fit.scale > 9:
-            colours.append(sample_colours(head, picture, marks, fit))
-        patch, centre = cut_portrait(picture, fit)
-        vertices = head.vertices(fit.coefficients[None])[0]
-        patches.append(patch)
-        depths.append(depth_grid(head, vertices, fit.rotation, centre).astype(np.float16))
-        poses.append(np.concatenate([fit.rotation.reshape(-1), centre]))
-        coefficients.append(fit.coefficients)
+            colours.append(sample_colours(head, pictures(name), marks, fit, sides.get(name.split("/")[0])))
+        portraits.append((name, pictures(name), fit))
         observed.append(fit.coefficients[head.identities :])
-        names.append(name)
+    cut = [_portrait(head, *each) for each in (*portraits, *profiles)]
+    patches, depths, poses, coefficients = zip(*cut, strict=True)
+    names = [name for name, *_ in (*portraits, *profiles)]
     rng = np.random.default_rng(0)
     backgrounds = [*_openpeople_backgrounds(people, files, boxes, rng), *_pictures(arguments.pictures, rng)]
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -80,6 +79,49 @@ def main() -> None:
     for name, array in arrays.items():
         np.save(arguments.output / f"{name}.npy", array)
         print(name, array.shape, array.dtype)
+
+
+class _Pictures:
+    """Reads pictures by name, person/file; keeps the last one."""
+
+    def __init__(self, people: Path) -> None:
+        self._people, self._held = people, ("", None)
+
+    def __call__(self, name: str) -> np.ndarray:
+        if name != self._held[0]:
+            person, file = name.split("/")
+            self._held = name, cv2.imread(str(self._people / person / "assets" / file))
+        return self._held[1]
+
+
+def _profiles(
+    head: Head, people: Path, files: np.ndarray, fits: list[Fit | None]
+) -> tuple[dict[str, Side], list[tuple[str, np.ndarray, Fit]]]:
+    """What profiles show of each person, and the profiles as portraits."""
+    sides, portraits, all_profiles = {}, [], read_profiles()
+    for person in sorted({profile.person for profile in all_profiles}):
+        known = [fit.coefficients for name, fit in zip(files, fits, strict=True) if fit and name.startswith(person)]
+        identity = np.mean(known, 0)
+        identity[head.identities :] = 0
+        picture = cv2.imread(str(people / person / "assets" / "character_sheet.jpg"))
+        views = []
+        for profile in all_profiles:
+            if profile.person == person:
+                fit = fit_profile(head, profile, identity)
+                views.append((picture, fit, profile.shows_the_ear))
+                portraits.append((f"{person}/{profile.panel}", picture, fit))
+        sides[person] = sample_side(head, views)
+    return sides, portraits
+
+
+def _portrait(
+    head: Head, name: str, picture: np.ndarray, fit: Fit
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Patch, depth, pose and coefficients."""
+    patch, centre = cut_portrait(picture, fit)
+    vertices = head.vertices(fit.coefficients[None])[0]
+    depth = depth_grid(head, vertices, fit.rotation, centre).astype(np.float16)
+    return patch, depth, np.concatenate([fit.rotation.reshape(-1), centre]), fit.coefficients
 
 
 def _is_a_knee(name: str, box: np.ndarray) -> bool:

@@ -116,7 +116,7 @@ class FaceFactory:
 
     def _turned_portraits(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         portraits = self._portraits
-        chosen = rng.integers(len(portraits.coefficients), size=BLOCK)
+        chosen = portraits.choose(rng, BLOCK)
         coefficients = portraits.coefficients[chosen]
         pictures, shown, marks = portraits.draw(
             rng, self.head.vertices(coefficients), chosen, self.ingredients.poses, self.head.points

@@ -16,6 +16,7 @@ __all__ = ["CELL", "CELLS", "HALF", "PATCH", "PIXELS_PER_CENTIMETRE", "Portraits
 CELL, CELLS = 0.45, 108  # of the grid, centimetres, and how many along a side
 HALF = CELL * (CELLS - 1) / 2
 PIXELS_PER_CENTIMETRE = 7.0
+_PROFILES = 0.25  # share of portraits that start from a profile
 PATCH = int(2 * HALF * PIXELS_PER_CENTIMETRE)  # side of a portrait, pixels
 
 
@@ -43,6 +44,13 @@ class Portraits:
         a, b, c, d = (part.reshape(-1) for part in (cell[:-1, :-1], cell[:-1, 1:], cell[1:, 1:], cell[1:, :-1]))
         self._triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
 
+    def choose(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Numbers of portraits, int64 [count]; profiles, of which there are few, come up as if there were many."""
+        profile = np.abs(self._rotations[:, 0, 2]) > 0.5
+        groups = [np.flatnonzero(~profile), np.flatnonzero(profile)]
+        share = _PROFILES if all(len(group) for group in groups) else float(profile.all())
+        return np.array([rng.choice(groups[int(rng.random() < share)]) for _ in range(count)])
+
     def draw(
         self, rng: np.random.Generator, heads: np.ndarray, chosen: np.ndarray, ranges: PoseRanges, points: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -60,12 +68,14 @@ class Portraits:
             [n, P, 3] in pixels of the picture, y down, z towards the viewer.
         """
         count = len(chosen)
-        near = rng.random(count) < 0.4
-        yaw = np.where(near, rng.normal(0, 20, count), rng.uniform(-65, 65, count))
+        base = np.degrees(np.arctan2(self._rotations[chosen][:, 0, 2], self._rotations[chosen][:, 2, 2]))
+        frontal = np.where(rng.random(count) < 0.4, rng.normal(0, 20, count), rng.uniform(-65, 65, count))
+        # Of a profile the other half is not in the picture: little can be turned to the front.
+        profile = np.sign(base) * rng.uniform(-15, np.maximum(2, 95 - np.abs(base)), count)
+        yaw = np.where(np.abs(base) > 30, profile, frontal)
         pitch = np.where(rng.random(count) < 0.6, rng.normal(0, 9, count), rng.uniform(-32, 32, count))
-        roll = np.where(
-            rng.random(count) < 0.6, rng.normal(0, 12, count), rng.uniform(-ranges.roll, ranges.roll, count)
-        )
+        tilted = rng.uniform(-ranges.roll, ranges.roll, count)
+        roll = np.where(rng.random(count) < 0.6, rng.normal(0, 12, count), tilted)
         turn = rotations(yaw, pitch, roll)
         stretch = np.exp(rng.normal(0, [0.05, 0.05, 0.09], (count, 3)))[:, None]
         turned = np.einsum("nij,nvj->nvi", self._rotations[chosen], heads[:, points]) - self._centres[chosen][:, None]
