@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from frnet.ops.autocast import as_autocast_does
+from frnet.ops.autograd import register_gradient, run, without_autocast
 from frnet.ops.checks import (
     FLOATING,
     accumulation_dtype,
@@ -17,13 +19,16 @@ from frnet.ops.checks import (
     image_layout,
 )
 from frnet.ops.convolution import accumulated, check_convolution, result_size
-from frnet.ops.device import check_built_for
+from frnet.ops.decompositions import DECOMPOSITIONS
+from frnet.ops.device import autocast_is_on, check_built_for
 
 __all__ = [
     "convolve_and_normalise",
     "empty_normalised",
     "empty_statistics",
+    "fold_statistics",
     "normalise",
+    "register_training_form",
     "save_for_backward",
     "saved_arguments",
 ]
@@ -31,26 +36,28 @@ __all__ = [
 
 def convolve_and_normalise(
     op: str,
-    evaluation: Callable[..., torch.Tensor],
+    evaluation: str,
     convolution: tuple,
     parameters: dict[str, torch.Tensor | None],
     rules: tuple[bool, float, float],
     activation: int,
     behind: Sequence = (),
     only_in_evaluation: Sequence = (),
+    gate: str | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
     """What every op with a convolution and a batch normalisation in it does.
 
     Args:
-        op: its name; torch.ops.frnet has its training form.
-        evaluation: its form with a given scale and shift.
+        op: its name, which is that of its training form.
+        evaluation: the name of its form with a given scale and shift.
         convolution: x, weight, bias and the six integers.
         parameters: bn_weight, bn_bias, running_mean and running_var by name.
         rules: training, momentum and eps.
         activation: the code.
         behind: what both forms take after the activation.
         only_in_evaluation: what ``evaluation`` takes after that.
+        gate: name of the op that ``behind`` is for, where it is a gate's.
         check: raises where ``behind`` does not fit.
     """
     x, weight, bias, *options = convolution
@@ -60,29 +67,30 @@ def convolve_and_normalise(
         if not training:
             refuse_misfits(weight, 0, *parameters.values())
             epilogue = fold_running_statistics(x, bn_weight, bn_bias, running_mean, running_var, eps)
-            return evaluation(x, weight, bias, *options, *epilogue, activation, *behind, *only_in_evaluation)
+            return run(evaluation, x, weight, bias, *options, *epilogue, activation, *behind, *only_in_evaluation)
         refuse_misfits(weight, 0, running_mean, running_var, written=True)
         affine = accumulated(x, bn_weight, bn_bias)
-        y, mean, variance = getattr(torch.ops.frnet, op).default(
-            x, weight, bias, *options, *affine, eps, activation, *behind
-        )
+        arguments = x, weight, bias, *options, *affine, eps, activation
+        if is_empty(x):
+            check_batch_norm(op, x, weight, bias, options, training, **parameters)
+            check()
+            return of_nothing(op, arguments, behind, gate)
+        return run(op, *arguments, *behind, running_mean, running_var, momentum)[0]
     except (RuntimeError, TypeError):
         check_batch_norm(op, x, weight, bias, options, training, **parameters)
         check()
         raise
-    count = check_enough_values(op, y.shape)
-    update_running_statistics(running_mean, running_var, mean, variance, momentum, count)
-    return y
 
 
 def normalise(
     op: str,
-    evaluation: Callable[..., torch.Tensor],
+    evaluation: str,
     x: torch.Tensor,
     parameters: dict[str, torch.Tensor | None],
     rules: tuple[bool, float, float],
     activation: int,
     behind: Sequence = (),
+    gate: str | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
     """The same without a convolution; ``evaluation`` is still the form of an op with one."""
@@ -93,21 +101,54 @@ def normalise(
             refuse_misfits(x, 1, *parameters.values())
             epilogue = fold_running_statistics(x, *parameters.values(), eps)
             unit = x.new_ones(x.shape[1], 1, 1, 1)  # a convolution that changes nothing
-            return evaluation(x, unit, None, 1, 1, 0, 0, 1, 1, *epilogue, activation, *behind)
+            return run(evaluation, x, unit, None, 1, 1, 0, 0, 1, 1, *epilogue, activation, *behind)
         refuse_misfits(x, 1, running_mean, running_var, written=True)
         affine = accumulated(x, bn_weight, bn_bias)
-        y, mean, variance = getattr(torch.ops.frnet, op).default(x, *affine, eps, activation, *behind)
+        arguments = x, *affine, eps, activation
+        if is_empty(x):
+            check_normalised(op, x, training, **parameters)
+            check()
+            return of_nothing(op, arguments, behind, gate)
+        return run(op, *arguments, *behind, running_mean, running_var, momentum)[0]
     except (RuntimeError, TypeError):
-        check_image(op, x)
-        check_parameters(op, x, training, **parameters)
-        check_built_for(op, x.device)
-        if training:
-            check_enough_values(op, x.shape)
+        check_normalised(op, x, training, **parameters)
         check()
         raise
-    count = check_enough_values(op, y.shape)
-    update_running_statistics(running_mean, running_var, mean, variance, momentum, count)
-    return y
+
+
+def register_training_form(op: str, backward: Callable, setup_context: Callable) -> None:
+    """Gives an op with a batch's statistics its derivatives, and updates the running statistics where it computes.
+
+    There, and not behind it: a checkpoint (torch.utils.checkpoint) that computes again leaves off as soon as it has
+    what the backward pass needs, and torch.func allows what is done inside a torch.autograd.Function alone.
+    """
+
+    def and_update(operation, *inputs):
+        *arguments, running_mean, running_var, momentum = inputs
+        y, mean, variance = operation(*arguments)
+        count = check_enough_values(op, y.shape)
+        update_running_statistics(running_mean, running_var, mean, variance, momentum, count)
+        return y, mean, variance
+
+    register_gradient(op, backward, setup_context, around=and_update, results=1)
+
+
+def is_empty(x: object) -> bool:
+    return isinstance(x, torch.Tensor) and x.numel() == 0
+
+
+def of_nothing(op: str, arguments: Sequence, behind: Sequence, gate: str | None) -> torch.Tensor:
+    """What an op makes of an empty batch in training, with gradients of zero, as torch's layers: there are no
+    statistics, and nothing for its kernel to do. behind: what it takes after ``arguments``, for the gate if it has one.
+    """
+    device = arguments[0].device
+    if autocast_is_on(device):
+        arguments = as_autocast_does(op, arguments, device.type)
+    with without_autocast(arguments[0]):
+        if gate is None:
+            return DECOMPOSITIONS[op](*arguments, *behind)[0]
+        ungated = op.removesuffix("_" + gate.removesuffix("_gate"))
+        return run(gate, DECOMPOSITIONS[ungated](*arguments)[0], *behind)
 
 
 def empty_normalised(op: str, x: torch.Tensor, gamma, beta) -> tuple[torch.Tensor, ...]:
@@ -149,6 +190,15 @@ def check_batch_norm(op: str, x, weight, bias, options: tuple[int, ...], trainin
         check_enough_values(op, (*x.shape[:2], *result_size(x, weight, options)))
 
 
+def check_normalised(op: str, x, training: bool, **parameters) -> None:
+    """Raises where x or the parameters of the normalisation do not fit."""
+    check_image(op, x)
+    check_parameters(op, x, training, **parameters)
+    check_built_for(op, x.device)
+    if training:
+        check_enough_values(op, x.shape)
+
+
 def check_parameters(op: str, x: torch.Tensor, training: bool, **parameters) -> None:
     """Raises where the parameters of a normalisation do not fit x's channels."""
     for name, value in parameters.items():
@@ -164,9 +214,9 @@ def check_parameters(op: str, x: torch.Tensor, training: bool, **parameters) -> 
 
 
 def check_enough_values(op: str, result: tuple[int, ...]) -> int:
-    """How many values of each channel a result has; raises where they are too few for statistics, as torch does."""
+    """How many values of each channel a result has; raises where one is too few for statistics, as torch does."""
     count = result[0] * result[2] * result[3]
-    if count < 2:
+    if count == 1:
         raise ValueError(
             f"{op}: x must give more than one value per channel where training is True, got a result of shape "
             f"{list(result)}"
@@ -195,14 +245,25 @@ def refuse_misfits(like: object, axis: int, *parameters: object, written: bool =
 
 
 def fold_running_statistics(x, bn_weight, bn_bias, running_mean, running_var, eps: float) -> tuple:
-    """Scale and shift of the normalisation by running statistics."""
+    """Scale and shift of the normalisation by running statistics, in the dtype that x's values are accumulated in."""
     bn_weight, bn_bias, mean, variance = accumulated(x, bn_weight, bn_bias, running_mean, running_var)
+    return fold_statistics(mean, variance, bn_weight, bn_bias, eps)
+
+
+def fold_statistics(
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    eps: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and shift [channels] of a normalisation by given statistics, of their dtype; differentiable."""
     scale = torch.rsqrt(variance + eps)
-    if bn_weight is not None:
-        scale = scale * bn_weight
-    if bn_bias is None:
+    if weight is not None:
+        scale = scale * weight
+    if bias is None:
         return scale, -mean * scale
-    return scale, torch.addcmul(bn_bias, mean, scale, value=-1)
+    return scale, torch.addcmul(bias.to(mean.dtype), mean, scale, value=-1)
 
 
 def update_running_statistics(running_mean, running_var, mean, variance, momentum: float, count: int) -> None:

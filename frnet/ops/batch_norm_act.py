@@ -8,8 +8,8 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient
-from frnet.ops.batch_norm import empty_normalised, normalise
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, run
+from frnet.ops.batch_norm import empty_normalised, normalise, register_training_form
 from frnet.ops.checks import accumulation_dtype, image_layout
 
 __all__ = ["batch_norm_act"]
@@ -39,8 +39,8 @@ def batch_norm_act(
     Arrays as in ``depthwise_conv2d``.
 
     Args:
-        x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0
-            where training is False.
+        x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0,
+            of which no statistics are taken.
         bn_weight: gamma, [channels], of any floating dtype, or None for 1.
         bn_bias: beta, [channels], of any floating dtype, or None for 0.
         running_mean: [channels], of any floating dtype. In training it may be None; else it is updated in place.
@@ -77,8 +77,7 @@ def batch_norm_act(
             **dict(training=training, momentum=momentum, eps=eps, activation=activation),
         )
     code = function_code(_OP, "activation", ACTIVATIONS, activation)
-    evaluation = torch.ops.frnet.depthwise_conv2d.default
-    return normalise(_OP, evaluation, x, parameters, (training, momentum, eps), code)
+    return normalise(_OP, "depthwise_conv2d", x, parameters, (training, momentum, eps), code)
 
 
 @torch.library.register_fake("frnet::batch_norm_act")
@@ -109,12 +108,10 @@ def _backward(ctx, grad_y, grad_mean, grad_variance):
         return (None,) * 5
     x, gamma, beta, mean, variance = ctx.saved_tensors
     wanted = ctx.needs_input_grad[:3]
-    gradients = torch.ops.frnet.batch_norm_act_backward.default(
-        grad_y, x, gamma, beta, ctx.eps, ctx.activation, mean, variance, *wanted
-    )
+    gradients = run("batch_norm_act_backward", grad_y, x, gamma, beta, ctx.eps, ctx.activation, mean, variance, *wanted)
     return *only_wanted(gradients, wanted), None, None
 
 
-register_gradient(_OP, _backward, _setup_context)
+register_training_form(_OP, _backward, _setup_context)
 refuse_second_derivative(_OP)
 register_autocast(_OP, lower=("x",))

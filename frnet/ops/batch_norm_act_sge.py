@@ -8,8 +8,8 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient
-from frnet.ops.batch_norm import empty_normalised, normalise
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, run
+from frnet.ops.batch_norm import empty_normalised, normalise, register_training_form
 from frnet.ops.checks import image_layout
 from frnet.ops.convolution import accumulated
 from frnet.ops.sge import check_sge
@@ -42,8 +42,8 @@ def batch_norm_act_sge(
     threads. Under autocast ``x`` is taken in the autocast dtype. Arrays as in ``depthwise_conv2d``.
 
     Args:
-        x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0
-            where training is False.
+        x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0,
+            of which no statistics are taken.
         bn_weight: gamma, [channels], of any floating dtype, or None for 1.
         bn_bias: beta, [channels], of any floating dtype, or None for 0.
         running_mean: [channels], of any floating dtype. In training it may be None; else it is updated in place.
@@ -89,12 +89,13 @@ def batch_norm_act_sge(
     gate = accumulated(x, *gate_parameters.values())
     return normalise(
         _OP,
-        torch.ops.frnet.depthwise_conv2d_sge.default,
+        "depthwise_conv2d_sge",
         x,
         parameters,
         (training, momentum, eps),
         code,
         behind=(*gate, groups),
+        gate="sge_gate",
         check=lambda: check_sge(_OP, x, groups, **dict(zip(gate_parameters, gate, strict=True))),
     )
 
@@ -124,14 +125,13 @@ def _backward(ctx, grad_y, grad_mean, grad_variance):
     if grad_y is None:  # nobody needs the one result that has a gradient
         return (None,) * 8
     x, gamma, beta, mean, variance, *gate = ctx.saved_tensors
-    gradients = torch.ops.frnet.batch_norm_act_sge_backward.default(
-        grad_y, x, gamma, beta, ctx.eps, ctx.activation, mean, variance, *gate, ctx.groups
-    )
+    normalisation = x, gamma, beta, ctx.eps, ctx.activation, mean, variance
+    gradients = run("batch_norm_act_sge_backward", grad_y, *normalisation, *gate, ctx.groups)
     needs = ctx.needs_input_grad
     grad_x, grad_gamma, grad_beta, *of_gate = only_wanted(gradients, (*needs[:3], *needs[5:7]))
     return grad_x, grad_gamma, grad_beta, None, None, *of_gate, None
 
 
-register_gradient(_OP, _backward, _setup_context)
+register_training_form(_OP, _backward, _setup_context)
 refuse_second_derivative(_OP)
 register_autocast(_OP, lower=("x",))

@@ -8,7 +8,7 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import refuse_second_derivative, register_gradient
+from frnet.ops.autograd import refuse_second_derivative, register_gradient, run
 from frnet.ops.checks import accumulation_dtype
 from frnet.ops.convolution import (
     accumulated,
@@ -24,6 +24,8 @@ from frnet.ops.convolution import (
 __all__ = ["depthwise_conv2d", "depthwise_conv2d_statistics"]
 
 _OP = "depthwise_conv2d"
+_BACKWARD = "depthwise_conv2d_backward"
+_POOLED = "depthwise_conv2d_pooled"
 _STATISTICS = "depthwise_conv2d_statistics"
 
 
@@ -94,9 +96,9 @@ def depthwise_conv2d(
     options = convolution_options(_OP, stride, padding, dilation)
     code = function_code(_OP, "activation", ACTIVATIONS, activation)
     epilogue = accumulated(x, scale, shift)
-    op = torch.ops.frnet.depthwise_conv2d_pooled if pooled else torch.ops.frnet.depthwise_conv2d
+    op = _POOLED if pooled else _OP
     try:
-        return op.default(x, weight, bias, *options, *epilogue, code)
+        return run(op, x, weight, bias, *options, *epilogue, code)
     except (RuntimeError, TypeError):
         # The op refuses what does not fit before it does anything. Saying what is wrong here, in words a
         # caller can use, leaves nothing to check on the way that succeeds.
@@ -150,7 +152,7 @@ def depthwise_conv2d_statistics(
         return run_on_arrays(depthwise_conv2d_statistics, dict(x=x, weight=weight, bias=bias), **pairs)
     options = convolution_options(_STATISTICS, stride, padding, dilation)
     try:
-        result = torch.ops.frnet.depthwise_conv2d_statistics.default(x, weight, bias, *options)
+        result = run(_STATISTICS, x, weight, bias, *options)
     except (RuntimeError, TypeError):
         check_convolution(_STATISTICS, x, weight, bias, options)
         _check_not_empty(x)
@@ -201,9 +203,8 @@ def _setup_context(ctx, inputs, output):
 def _backward(ctx, grad_y):
     x, weight, bias, scale, shift = ctx.saved_tensors
     wanted = wanted_gradients(ctx.needs_input_grad)
-    gradients = torch.ops.frnet.depthwise_conv2d_backward.default(
-        grad_y, x, weight, bias, *ctx.options, scale, shift, ctx.activation, None, None, *wanted
-    )
+    epilogue = scale, shift, ctx.activation, None, None
+    gradients = run(_BACKWARD, grad_y, x, weight, bias, *ctx.options, *epilogue, *wanted)
     return *in_argument_places(gradients, wanted), None
 
 
@@ -232,15 +233,14 @@ def _statistics_backward(ctx, grad_mean, grad_variance):
     linear = grad_variance * (2 / count)
     constant = torch.addcmul(grad_mean / count, linear, mean, value=-1)
     wanted = (*ctx.needs_input_grad[:3], False, False)
-    gradients = torch.ops.frnet.depthwise_conv2d_backward.default(
-        None, x, weight, bias, *ctx.options, None, None, ACTIVATIONS["none"], constant, linear, *wanted
-    )
+    epilogue = None, None, ACTIVATIONS["none"], constant, linear
+    gradients = run(_BACKWARD, None, x, weight, bias, *ctx.options, *epilogue, *wanted)
     return tuple(in_argument_places(gradients, wanted)[:9])
 
 
-register_gradient("depthwise_conv2d", _backward, _setup_context)
-register_gradient("depthwise_conv2d_pooled", _pooled_backward, _setup_context)
-register_gradient("depthwise_conv2d_statistics", _statistics_backward, _statistics_setup_context)
-refuse_second_derivative("depthwise_conv2d")
-for _op in ("depthwise_conv2d", "depthwise_conv2d_pooled", "depthwise_conv2d_statistics"):
+register_gradient(_OP, _backward, _setup_context)
+register_gradient(_POOLED, _pooled_backward, _setup_context)
+register_gradient(_STATISTICS, _statistics_backward, _statistics_setup_context)
+refuse_second_derivative(_OP)
+for _op in (_OP, _POOLED, _STATISTICS):
     register_autocast(_op, lower=("x", "weight", "bias"))

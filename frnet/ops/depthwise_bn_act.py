@@ -8,8 +8,14 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import refuse_second_derivative, register_gradient
-from frnet.ops.batch_norm import convolve_and_normalise, empty_statistics, save_for_backward, saved_arguments
+from frnet.ops.autograd import refuse_second_derivative, run
+from frnet.ops.batch_norm import (
+    convolve_and_normalise,
+    empty_statistics,
+    register_training_form,
+    save_for_backward,
+    saved_arguments,
+)
 from frnet.ops.convolution import (
     check_convolution,
     convolution_options,
@@ -54,8 +60,8 @@ def depthwise_conv2d_bn_act(
     ``bias`` are taken in the autocast dtype. Arrays as in ``depthwise_conv2d``.
 
     Args:
-        x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0
-            where training is False.
+        x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0,
+            of which no statistics are taken.
         weight: [channels, 1, kernel_h, kernel_w], of x's dtype and device.
         bias: [channels] or None.
         stride: int or (vertical, horizontal), at least 1.
@@ -105,8 +111,7 @@ def depthwise_conv2d_bn_act(
     options = convolution_options(_OP, stride, padding, dilation)
     code = function_code(_OP, "activation", ACTIVATIONS, activation)
     convolution = x, weight, bias, *options
-    evaluation = torch.ops.frnet.depthwise_conv2d.default
-    return convolve_and_normalise(_OP, evaluation, convolution, parameters, (training, momentum, eps), code)
+    return convolve_and_normalise(_OP, "depthwise_conv2d", convolution, parameters, (training, momentum, eps), code)
 
 
 @torch.library.register_fake("frnet::depthwise_conv2d_bn_act")
@@ -126,10 +131,10 @@ def _backward(ctx, grad_y, grad_mean, grad_variance):
         return (None,) * 13
     saved, _ = saved_arguments(ctx)
     wanted = wanted_gradients(ctx.needs_input_grad)
-    gradients = torch.ops.frnet.depthwise_conv2d_bn_act_backward.default(grad_y, *saved, *wanted)
+    gradients = run("depthwise_conv2d_bn_act_backward", grad_y, *saved, *wanted)
     return *in_argument_places(gradients, wanted), None, None
 
 
-register_gradient(_OP, _backward, save_for_backward)
+register_training_form(_OP, _backward, save_for_backward)
 refuse_second_derivative(_OP)
 register_autocast(_OP, lower=("x", "weight", "bias"))

@@ -8,8 +8,14 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, GATES, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient
-from frnet.ops.batch_norm import convolve_and_normalise, empty_statistics, save_for_backward, saved_arguments
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, run
+from frnet.ops.batch_norm import (
+    convolve_and_normalise,
+    empty_statistics,
+    register_training_form,
+    save_for_backward,
+    saved_arguments,
+)
 from frnet.ops.convolution import (
     accumulated,
     check_convolution,
@@ -120,12 +126,13 @@ def depthwise_conv2d_bn_act_se(
     layers = accumulated(x, *gate_parameters.values())
     return convolve_and_normalise(
         _OP,
-        torch.ops.frnet.depthwise_conv2d_se.default,
+        "depthwise_conv2d_se",
         (x, weight, bias, *options),
         parameters,
         (training, momentum, eps),
         code,
         behind=(*layers, *codes),
+        gate="se_gate",
         check=lambda: check_layers(_OP, x, *layers),
     )
 
@@ -154,13 +161,11 @@ def _backward(ctx, grad_y, grad_mean, grad_variance):
         return (None,) * 19
     saved, layers = saved_arguments(ctx)
     wanted = wanted_gradients(ctx.needs_input_grad)
-    gradients = torch.ops.frnet.depthwise_conv2d_bn_act_se_backward.default(
-        grad_y, *saved, *layers, *ctx.codes, *wanted
-    )
+    gradients = run("depthwise_conv2d_bn_act_se_backward", grad_y, *saved, *layers, *ctx.codes, *wanted)
     of_gate = only_wanted(gradients[5:], ctx.needs_input_grad[13:17])
     return *in_argument_places(gradients[:5], wanted), None, None, *of_gate, None, None
 
 
-register_gradient(_OP, _backward, _setup_context)
+register_training_form(_OP, _backward, _setup_context)
 refuse_second_derivative(_OP)
 register_autocast(_OP, lower=("x", "weight", "bias"))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from frnet.ops.autograd import last_derivative
 from frnet.ops.checks import ACCUMULATION, check_device, check_dtype, check_tensor
 from frnet.ops.device import autocast_is_on, check_built_for
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FACE_PAIR_ARGUMENTS",
     "FLOAT_ARGUMENTS",
+    "IN_PRED_ALONE",
     "check_comparison",
     "check_face_pair",
     "check_finite_faces",
@@ -35,6 +37,7 @@ POSE = 12
 # In the order of the ops' schemas.
 FACE_PAIR_ARGUMENTS = ("pred", "target", "mean", "basis", "param_mean", "param_std")
 FLOAT_ARGUMENTS = (*FACE_PAIR_ARGUMENTS, "vertex_weights")
+IN_PRED_ALONE = ("pred", "target, morphable or vertex_weights")
 _PRECISIONS = {"float32": 0, "tf32": 1, "bfloat16": 2}
 
 
@@ -151,7 +154,10 @@ def share_weights(weights: torch.Tensor | None) -> torch.Tensor | None:
 
 
 def slopes_are_wanted(pred: torch.Tensor) -> bool:
-    return torch.is_grad_enabled() and pred.requires_grad
+    """Whether there may be a derivative with respect to pred. (What torch.func.vmap wraps does not say.)"""
+    if not torch.is_grad_enabled():
+        return False
+    return pred.requires_grad or not (torch.compiler.is_compiling() or torch.func.debug_unwrap(pred) is pred)
 
 
 def save_slopes(ctx, pred: torch.Tensor, slopes: tuple[torch.Tensor, ...]) -> None:
@@ -164,8 +170,6 @@ def save_slopes(ctx, pred: torch.Tensor, slopes: tuple[torch.Tensor, ...]) -> No
 def per_sample_gradient(op: str, ctx, gradients: tuple[torch.Tensor | None, ...]) -> torch.Tensor | None:
     """The gradient with respect to pred [batch, parameters] from those of its per-sample losses, each [batch] or None,
     and the slopes that ctx has saved."""
-    if any(ctx.needs_input_grad[1:]):
-        raise NotImplementedError(f"{op}: differentiable in pred alone, not in target, morphable or vertex_weights")
     pred, *slopes = ctx.saved_tensors
     total = None
     for gradient, slope in zip(gradients, slopes, strict=True):
@@ -173,18 +177,4 @@ def per_sample_gradient(op: str, ctx, gradients: tuple[torch.Tensor | None, ...]
             continue
         term = gradient.unsqueeze(1) * slope
         total = term if total is None else total + term
-    # Slopes are numbers to torch: without this, a second derivative would silently lack all that comes through them.
-    return _LastDerivative.apply(total, pred, op) if torch.is_grad_enabled() and total is not None else total
-
-
-class _LastDerivative(torch.autograd.Function):
-    """The gradient as it is, and an error where its own gradient is asked for."""
-
-    @staticmethod
-    def forward(ctx, gradient, pred, op):
-        ctx.op = op
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def backward(ctx, _):
-        raise NotImplementedError(f"{ctx.op}: there is no second derivative; it is differentiable once")
+    return None if total is None else last_derivative(op, total, pred)

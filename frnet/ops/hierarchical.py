@@ -8,7 +8,7 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient, without_autocast
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient, run, without_autocast
 from frnet.ops.checks import accumulation_dtype, check_divides
 from frnet.ops.convolution import (
     accumulated,
@@ -111,9 +111,7 @@ def hierarchical_depthwise_conv2d(
     try:
         if groups == 0 and (sge_weight is not None or sge_bias is not None):
             raise TypeError("the op would not read them")
-        return torch.ops.frnet.hierarchical_depthwise_conv2d.default(
-            x, weight, bias, *options, *epilogue, code, splits, *behind, groups
-        )
+        return run("hierarchical_depthwise_conv2d", x, weight, bias, *options, *epilogue, code, splits, *behind, groups)
     except (RuntimeError, TypeError):
         _check(x, weight, bias, options, *epilogue, splits, *behind, groups)
         raise
@@ -164,10 +162,10 @@ def _backward(ctx, grad_y):
     x, weight, bias, scale, shift, *behind = ctx.saved_tensors
     chain = x, weight, bias, *ctx.options, scale, shift, ctx.activation, ctx.splits
     with without_autocast(x):
-        u = torch.ops.frnet.hierarchical_depthwise_conv2d.default(*chain, None, None, None, None, 0)
+        u = run("hierarchical_depthwise_conv2d", *chain, None, None, None, None, 0)
     grad_u, *grad_behind = _gradients_behind(ctx, grad_y, u, *behind)
     wanted = wanted_gradients(ctx.needs_input_grad)
-    gradients = torch.ops.frnet.hierarchical_depthwise_conv2d_backward.default(grad_u, u, *chain, *wanted)
+    gradients = run("hierarchical_depthwise_conv2d_backward", grad_u, u, *chain, *wanted)
     return *in_argument_places(gradients, wanted), None, None, *grad_behind, None
 
 
@@ -177,7 +175,7 @@ def _gradients_behind(ctx, grad_y, u, out_scale, out_shift, sge_weight, sge_bias
     grad_v, grad_gate = grad_y, [None, None]
     if ctx.groups:
         v = _affine(u, out_scale, out_shift)
-        grad_v, *grad_gate = torch.ops.frnet.sge_gate_backward.default(grad_y, v, sge_weight, sge_bias, ctx.groups)
+        grad_v, *grad_gate = run("sge_gate_backward", grad_y, v, sge_weight, sge_bias, ctx.groups)
     dtype = accumulation_dtype(u)
     grad_scale = (grad_v.to(dtype) * u).sum((0, 2, 3)) if needs_scale else None
     grad_shift = grad_v.sum((0, 2, 3), dtype=dtype) if needs_shift else None

@@ -8,8 +8,14 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import refuse_second_derivative, register_gradient
-from frnet.ops.batch_norm import convolve_and_normalise, empty_statistics, save_for_backward, saved_arguments
+from frnet.ops.autograd import refuse_second_derivative, run
+from frnet.ops.batch_norm import (
+    convolve_and_normalise,
+    empty_statistics,
+    register_training_form,
+    save_for_backward,
+    saved_arguments,
+)
 from frnet.ops.convolution import (
     check_convolution,
     convolution_options,
@@ -58,8 +64,8 @@ def hierarchical_depthwise_conv2d_bn_act(
     ``bias`` are taken in the autocast dtype. Arrays as in ``depthwise_conv2d``.
 
     Args:
-        x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0
-            where training is False.
+        x: [batch, channels, height, width], float32, float64, float16 or bfloat16; any strides. The batch may be 0,
+            of which no statistics are taken.
         weight: [channels, 1, kernel_h, kernel_w], of x's dtype and device.
         bias: [channels] or None.
         stride: int or (vertical, horizontal), at least 1. Where both are 1, padding must keep the size of x.
@@ -107,7 +113,7 @@ def hierarchical_depthwise_conv2d_bn_act(
     code = function_code(_OP, "activation", ACTIVATIONS, activation)
     return convolve_and_normalise(
         _OP,
-        torch.ops.frnet.hierarchical_depthwise_conv2d.default,
+        "hierarchical_depthwise_conv2d",
         (x, weight, bias, *options),
         parameters,
         (training, momentum, eps),
@@ -141,12 +147,10 @@ def _backward(ctx, grad_u, grad_mean, grad_variance):
         return (None,) * 14
     saved, (u,) = saved_arguments(ctx)
     wanted = wanted_gradients(ctx.needs_input_grad)
-    gradients = torch.ops.frnet.hierarchical_depthwise_conv2d_bn_act_backward.default(
-        grad_u, u, *saved, ctx.splits, *wanted
-    )
+    gradients = run("hierarchical_depthwise_conv2d_bn_act_backward", grad_u, u, *saved, ctx.splits, *wanted)
     return *in_argument_places(gradients, wanted), None, None, None
 
 
-register_gradient(_OP, _backward, _setup_context)
+register_training_form(_OP, _backward, _setup_context)
 refuse_second_derivative(_OP)
 register_autocast(_OP, lower=("x", "weight", "bias"))

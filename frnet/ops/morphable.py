@@ -9,7 +9,7 @@ import torch
 from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import refuse_second_derivative, register_gradient
+from frnet.ops.autograd import refuse_second_derivative, register_gradient, run
 from frnet.ops.face_pair import check_morphable, check_params, check_vertices, check_vertices_exist
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def reconstruct_vertices(
     if not isinstance(params, torch.Tensor) and is_array(params):
         return run_on_arrays(reconstruct_vertices, dict(params=params), morphable=morphable, vertices=vertices)
     try:
-        return torch.ops.frnet.reconstruct_vertices.default(params, morphable.mean, morphable.basis, vertices)
+        return run("reconstruct_vertices", params, morphable.mean, morphable.basis, vertices)
     except (RuntimeError, TypeError):
         _check(params, morphable.mean, morphable.basis, vertices)  # says what is wrong in words a caller can use
         check_vertices_exist(_OP, "vertices", vertices, morphable.mean)
@@ -90,15 +90,16 @@ def _fake_backward(grad_vertices, params, mean, basis, vertices):
 
 def _setup_context(ctx, inputs, output):
     ctx.save_for_backward(*inputs)
+    ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, grad_vertices):
-    if any(ctx.needs_input_grad[1:]):
-        raise NotImplementedError("reconstruct_vertices: differentiable in params alone, not in mean or basis")
-    grad = torch.ops.frnet.reconstruct_vertices_backward.default(grad_vertices, *ctx.saved_tensors)
+    if grad_vertices is None:
+        return (None,) * 4
+    grad = run("reconstruct_vertices_backward", grad_vertices, *ctx.saved_tensors)
     return grad, None, None, None
 
 
-register_gradient("reconstruct_vertices", _backward, _setup_context)
+register_gradient("reconstruct_vertices", _backward, _setup_context, in_alone=("params", "mean or basis"))
 refuse_second_derivative("reconstruct_vertices")
 register_autocast("reconstruct_vertices", to_float32=("params", "mean", "basis"))

@@ -8,7 +8,7 @@ import torch
 
 from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import register_gradient
+from frnet.ops.autograd import register_gradient, run
 from frnet.ops.checks import check_device, check_dtype, check_int, check_tensor
 from frnet.ops.device import autocast_is_on, check_built_for
 
@@ -104,7 +104,7 @@ def rasterize(
     """
     arguments = (vertices, triangles, height, width, attributes, inverse_depth, cull, samples, barycentrics)
     try:
-        seen = torch.ops.frnet.rasterize.default(*arguments)
+        seen = run(_OP, *arguments)
     except (RuntimeError, TypeError):
         _check(*arguments)  # says what is wrong in words a caller can use
         _check_triangles_exist(triangles, vertices.shape[1])
@@ -184,7 +184,7 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, *gradients):
     raise NotImplementedError(
-        f"{_OP}: there is no gradient; interpolate with its triangles and barycentrics, or call it in torch.no_grad()"
+        f"{_OP}: there is no gradient; interpolate with its triangles and barycentrics, or detach its arguments"
     )
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 __all__ = [
     "batch_norm_act",
     "batch_norm_act_sge",
+    "chain_of_splits",
     "depthwise_conv2d",
     "depthwise_conv2d_bn_act",
     "depthwise_conv2d_bn_act_se",
@@ -153,7 +154,7 @@ def hierarchical_depthwise_conv2d(
     def stage(v, weight, bias, scale, shift):
         return depthwise_conv2d(v, weight, bias, stride, padding, dilation, scale, shift, activation)
 
-    u = _chain(stage, x, splits, stride, weight, bias, scale, shift)
+    u = chain_of_splits(stage, x, splits, stride, weight, bias, scale, shift)
     y = _scale_and_shift(u, out_scale, out_shift).to(x.dtype)
     return sge_gate(y, sge_weight, sge_bias, groups) if groups else y
 
@@ -185,7 +186,7 @@ def hierarchical_depthwise_conv2d_bn_act(
             **dict(training=training, momentum=momentum, eps=eps, activation=activation),
         )
 
-    return _chain(stage, x, splits, stride, weight, bias, bn_weight, bn_bias, running_mean, running_var)
+    return chain_of_splits(stage, x, splits, stride, weight, bias, bn_weight, bn_bias, running_mean, running_var)
 
 
 def reconstruct_vertices(params, morphable, vertices=None):
@@ -227,6 +228,7 @@ def wpdc_wing(
 @torch.no_grad()
 def wpdc_weights(pred, target, morphable, *, wpdc_normalization="max", wpdc_shape="target", wpdc_vertices=None):
     """See ``frnet.ops.wpdc_weights``."""
+    pred, target = pred.detach(), target.detach()  # constant in forward mode too
     change = ((pred - target) * morphable.param_std).abs()
     shape = _shapes(_dewhitened(target if wpdc_shape == "target" else pred, morphable), morphable, wpdc_vertices)
     points = shape.new_full((len(shape), 1), shape.shape[1])
@@ -352,7 +354,7 @@ def _scale_and_shift(v, scale, shift):
     return v if shift is None else v + shift[:, None, None]
 
 
-def _chain(stage, x, splits, stride, *parameters):
+def chain_of_splits(stage, x, splits, stride, *parameters):
     """The splits' results beside each other; where the stride is 1 each is added to the next one's input."""
     chained = stride in (1, (1, 1), [1, 1])
     slices = zip(*([None] * splits if p is None else p.chunk(splits) for p in parameters), strict=True)

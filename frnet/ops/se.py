@@ -8,7 +8,7 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, GATES, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient, run
 from frnet.ops.checks import check_accumulated, check_image, check_tensor, image_layout
 from frnet.ops.convolution import (
     accumulated,
@@ -78,7 +78,7 @@ def se_gate(
     codes = function_code(_GATE, "activation", ACTIVATIONS, activation), function_code(_GATE, "gate", GATES, gate)
     layers = accumulated(x, w1, b1, w2, b2)
     try:
-        return torch.ops.frnet.se_gate.default(x, *layers, *codes)
+        return run("se_gate", x, *layers, *codes)
     except (RuntimeError, TypeError):
         _check_gate(x, *layers)
         raise
@@ -158,9 +158,7 @@ def depthwise_conv2d_se(
     codes = function_code(_OP, "se_activation", ACTIVATIONS, se_activation), function_code(_OP, "gate", GATES, gate)
     scale_, shift_, *layers = accumulated(x, scale, shift, w1, b1, w2, b2)
     try:
-        return torch.ops.frnet.depthwise_conv2d_se.default(
-            x, weight, bias, *options, scale_, shift_, code, *layers, *codes
-        )
+        return run("depthwise_conv2d_se", x, weight, bias, *options, scale_, shift_, code, *layers, *codes)
     except (RuntimeError, TypeError):
         _check(x, weight, bias, options, scale_, shift_, *layers)
         raise
@@ -232,7 +230,7 @@ def _gate_setup_context(ctx, inputs, output):
 
 
 def _gate_backward(ctx, grad_y):
-    gradients = torch.ops.frnet.se_gate_backward.default(grad_y, *ctx.saved_tensors, *ctx.codes)
+    gradients = run("se_gate_backward", grad_y, *ctx.saved_tensors, *ctx.codes)
     return *only_wanted(gradients, ctx.needs_input_grad[:5]), None, None
 
 
@@ -245,9 +243,8 @@ def _setup_context(ctx, inputs, output):
 def _backward(ctx, grad_y):
     x, weight, bias, scale, shift, *layers = ctx.saved_tensors
     wanted = wanted_gradients(ctx.needs_input_grad)
-    gradients = torch.ops.frnet.depthwise_conv2d_se_backward.default(
-        grad_y, x, weight, bias, *ctx.options, scale, shift, ctx.activation, *layers, *ctx.codes, *wanted
-    )
+    convolution = x, weight, bias, *ctx.options, scale, shift, ctx.activation
+    gradients = run("depthwise_conv2d_se_backward", grad_y, *convolution, *layers, *ctx.codes, *wanted)
     of_layers = only_wanted(gradients[5:], ctx.needs_input_grad[12:16])
     return *in_argument_places(gradients[:5], wanted), None, *of_layers, None, None
 

@@ -8,7 +8,7 @@ from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.activations import ACTIVATIONS, function_code
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient
+from frnet.ops.autograd import only_wanted, refuse_second_derivative, register_gradient, run
 from frnet.ops.checks import check_accumulated, check_divides, check_image, image_layout
 from frnet.ops.convolution import (
     accumulated,
@@ -67,7 +67,7 @@ def sge_gate(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, groups: 
         return run_on_arrays(sge_gate, dict(x=x, weight=weight, bias=bias), groups=groups)
     weight_, bias_ = accumulated(x, weight, bias)
     try:
-        return torch.ops.frnet.sge_gate.default(x, weight_, bias_, groups)
+        return run("sge_gate", x, weight_, bias_, groups)
     except (RuntimeError, TypeError):
         _check_gate(x, weight_, bias_, groups)
         raise
@@ -141,9 +141,7 @@ def depthwise_conv2d_sge(
     code = function_code(_OP, "activation", ACTIVATIONS, activation)
     scale_, shift_, *gate = accumulated(x, scale, shift, sge_weight, sge_bias)
     try:
-        return torch.ops.frnet.depthwise_conv2d_sge.default(
-            x, weight, bias, *options, scale_, shift_, code, *gate, groups
-        )
+        return run("depthwise_conv2d_sge", x, weight, bias, *options, scale_, shift_, code, *gate, groups)
     except (RuntimeError, TypeError):
         _check(x, weight, bias, options, scale_, shift_, *gate, groups)
         raise
@@ -200,7 +198,7 @@ def _gate_setup_context(ctx, inputs, output):
 
 
 def _gate_backward(ctx, grad_y):
-    gradients = torch.ops.frnet.sge_gate_backward.default(grad_y, *ctx.saved_tensors, ctx.groups)
+    gradients = run("sge_gate_backward", grad_y, *ctx.saved_tensors, ctx.groups)
     return *only_wanted(gradients, ctx.needs_input_grad[:3]), None
 
 
@@ -212,9 +210,8 @@ def _setup_context(ctx, inputs, output):
 def _backward(ctx, grad_y):
     x, weight, bias, scale, shift, *gate = ctx.saved_tensors
     wanted = wanted_gradients(ctx.needs_input_grad)
-    gradients = torch.ops.frnet.depthwise_conv2d_sge_backward.default(
-        grad_y, x, weight, bias, *ctx.options, scale, shift, ctx.activation, *gate, ctx.groups, *wanted
-    )
+    convolution = x, weight, bias, *ctx.options, scale, shift, ctx.activation
+    gradients = run("depthwise_conv2d_sge_backward", grad_y, *convolution, *gate, ctx.groups, *wanted)
     of_gate = only_wanted(gradients[5:], ctx.needs_input_grad[12:14])
     return *in_argument_places(gradients[:5], wanted), None, *of_gate, None
 

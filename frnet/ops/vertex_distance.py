@@ -9,9 +9,10 @@ import torch
 from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import register_gradient
+from frnet.ops.autograd import register_gradient, run
 from frnet.ops.face_pair import (
     FLOAT_ARGUMENTS,
+    IN_PRED_ALONE,
     check_comparison,
     check_face_pair,
     check_finite_faces,
@@ -97,7 +98,7 @@ def vdc(
             check_vertices_exist(_OP, "vertices", vertices, morphable.mean)
         weights = share_weights(vertex_weights)
         slopes = slopes_are_wanted(pred)
-        return torch.ops.frnet.vdc.default(*faces, vertices, weights, target_tz, code, slopes)[0]
+        return run(_OP, *faces, vertices, weights, target_tz, code, slopes)[0]
     except (RuntimeError, TypeError, AttributeError):
         _check(*faces, vertices, vertex_weights)  # says what is wrong in words a caller can use
         check_vertices_exist(_OP, "vertices", vertices, morphable.mean)
@@ -124,5 +125,5 @@ def _backward(ctx, grad_loss, _):
     return per_sample_gradient(_OP, ctx, (grad_loss,)), *[None] * 10
 
 
-register_gradient("vdc", _backward, _setup_context)
-register_autocast("vdc", to_float32=FLOAT_ARGUMENTS)
+register_gradient(_OP, _backward, _setup_context, in_alone=IN_PRED_ALONE, results=1)
+register_autocast(_OP, to_float32=FLOAT_ARGUMENTS)

@@ -9,10 +9,11 @@ import torch
 from frnet.ops import library  # noqa: F401  (registers torch.ops.frnet)
 from frnet.ops.arrays import is_array, run_on_arrays
 from frnet.ops.autocast import register_autocast
-from frnet.ops.autograd import register_gradient
+from frnet.ops.autograd import register_gradient, register_vmap, run
 from frnet.ops.face_pair import (
     FACE_PAIR_ARGUMENTS,
     FLOAT_ARGUMENTS,
+    IN_PRED_ALONE,
     check_comparison,
     check_face_pair,
     check_finite_faces,
@@ -145,9 +146,7 @@ def wpdc_wing(
             _check_vertices_exist(morphable.mean, vertices, wpdc_vertices)
         comparison = vertices, share_weights(vertex_weights), target_tz, code
         slopes = return_slopes or slopes_are_wanted(pred)
-        results = torch.ops.frnet.wpdc_wing.default(
-            *faces, *comparison, wpdc_vertices, *kind, wing_width, wing_curvature, slopes
-        )
+        results = run(_OP, *faces, *comparison, wpdc_vertices, *kind, wing_width, wing_curvature, slopes)
     except (RuntimeError, TypeError, AttributeError):
         _check(*faces, vertices, vertex_weights, wpdc_vertices)  # says what is wrong in words a caller can use
         _check_vertices_exist(morphable.mean, vertices, wpdc_vertices)
@@ -273,6 +272,7 @@ def _backward(ctx, grad_wpdc, grad_wing, *_):
     return per_sample_gradient(_OP, ctx, (grad_wpdc, grad_wing)), *[None] * 15
 
 
-register_gradient("wpdc_wing", _backward, _setup_context)
-register_autocast("wpdc_wing", to_float32=FLOAT_ARGUMENTS)
-register_autocast("wpdc_weights", to_float32=FACE_PAIR_ARGUMENTS)
+register_gradient(_OP, _backward, _setup_context, in_alone=IN_PRED_ALONE, results=2)
+register_vmap(_WEIGHTS)
+register_autocast(_OP, to_float32=FLOAT_ARGUMENTS)
+register_autocast(_WEIGHTS, to_float32=FACE_PAIR_ARGUMENTS)

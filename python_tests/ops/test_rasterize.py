@@ -210,6 +210,12 @@ def test_there_is_no_gradient():
         seen.attributes.sum().backward()
     with torch.no_grad():
         assert not ops.rasterize(vertices, triangles, 9, 9).depth.requires_grad
+    tangent = (torch.ones_like(vertices),)
+    with pytest.raises(NotImplementedError, match="rasterize: there is no gradient"):
+        torch.func.jvp(lambda v: ops.rasterize(v, triangles, 9, 9).depth, (vertices.detach(),), tangent)
+    twins = torch.stack([vertices.detach(), vertices.detach().flip(1)])
+    depths = torch.func.vmap(lambda v: ops.rasterize(v, triangles, 9, 9).depth)(twins)
+    assert torch.equal(depths[1], ops.rasterize(twins[1], triangles, 9, 9).depth)
 
 
 def test_under_autocast_it_computes_in_float32():

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from support.tolerances import assert_close
@@ -201,8 +202,96 @@ class OpTests:
                 return small_sample.call(self.op, tensors)
 
         tensors = tuple(None if t is None else t.detach() for t in small_sample.on("cpu", torch.float32))
-        exported = torch.export.export(Module(), tensors)
-        torch.testing.assert_close(exported.module()(*tensors), small_sample.call(self.op, tensors), rtol=0, atol=0)
+        exported = torch.export.export(Module(), tensors).module()
+        torch.testing.assert_close(exported(*tensors), small_sample.call(self.op, tensors), rtol=0, atol=0)
+        primal, tangent = (tensors[0],), (draw(*tensors[0].shape, seed=20).float(),)
+        torch.testing.assert_close(
+            *(
+                torch.func.jvp(lambda x: call(x, *tensors[1:]), primal, tangent)[1]  # noqa: B023
+                for call in (exported, lambda *values: small_sample.call(self.op, values))
+            ),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+    def test_forward_mode(self, small_sample):
+        """Tangents where nothing requires a gradient, in every dtype and by both doors, against the reference's, which
+        torch takes by two reverse passes."""
+        for dtype in small_sample.dtypes or self.dtypes:
+            tensors = [None if t is None else t.detach() for t in small_sample.on("cpu", dtype)]
+            moved = [i for i, name in enumerate(small_sample.tensors) if name in small_sample.differentiable]
+            moved = [i for i in moved if tensors[i] is not None]
+            primals = tuple(tensors[i] for i in moved)
+            tangents = tuple(draw(*p.shape, seed=20 + i).to(p.dtype) for i, p in enumerate(primals))
+
+            def calling(function, tensors, moved=moved):
+                def call(*values):
+                    replaced = list(tensors)
+                    for i, value in zip(moved, values, strict=True):
+                        replaced[i] = value
+                    return small_sample.call(function, replaced)
+
+                return call
+
+            wide = [None if t is None else t.double() for t in tensors]
+            _, expected = torch.autograd.functional.jvp(
+                calling(self.reference, wide), tuple(wide[i] for i in moved), tuple(t.double() for t in tangents)
+            )
+            op = calling(self.op, tensors)
+            with torch.no_grad():
+                results, by_func = torch.func.jvp(op, primals, tangents)
+                with forward_ad.dual_level():
+                    duals = op(*map(forward_ad.make_dual, primals, tangents))
+                    by_dual_numbers = [forward_ad.unpack_dual(dual).tangent for dual in duals]
+            for result, *found, wanted in zip(results, by_func, by_dual_numbers, expected, strict=True):
+                for tangent in found:
+                    assert tangent.dtype == result.dtype
+                    assert_close(tangent, wanted, "gradient", dtype)
+
+    def test_torch_func(self, small_sample):
+        """vjp and jacrev give the gradients of backward(); vmap, alone and around a gradient, the results of a loop."""
+        tensors = small_sample.on("cpu", torch.float64)
+        wanted = [i for i, tensor in enumerate(tensors) if tensor is not None and tensor.requires_grad]
+        constant = [None if tensor is None else tensor.detach() for tensor in tensors]
+
+        def call(*values):
+            replaced = list(constant)
+            for i, value in zip(wanted, values, strict=True):
+                replaced[i] = value
+            return small_sample.call(self.op, replaced)
+
+        def loss(*values):
+            return sum(result.square().sum() for result in call(*values))
+
+        primals = tuple(constant[i] for i in wanted)
+        results, pull = torch.func.vjp(call, *primals)
+        upstream = tuple(draw(*result.shape, seed=7 + i) for i, result in enumerate(results))
+        expected = torch.autograd.grad(small_sample.call(self.op, tensors), [tensors[i] for i in wanted], upstream)
+        torch.testing.assert_close(pull(upstream), expected, rtol=0, atol=0)
+
+        def first(value):
+            return call(value, *primals[1:])[-1]
+
+        rows = torch.func.jacrev(first)(primals[0])
+        columns = torch.func.jacfwd(first)(primals[0])
+        torch.testing.assert_close(rows, columns, rtol=1e-9, atol=1e-11)
+        last = upstream[-1].flatten()
+        by_rows = (last @ rows.reshape(len(last), -1)).reshape(primals[0].shape)
+        torch.testing.assert_close(by_rows, torch.func.vjp(first, primals[0])[1](upstream[-1])[0])
+
+        twins = tuple(torch.stack([primal, primal.flip(0)]) for primal in primals)
+        gradients = torch.func.grad(loss, argnums=tuple(range(len(primals))))
+        for function in (call, gradients):
+            mapped = torch.func.vmap(function)(*twins)
+            looped = zip(*(function(*(twin[i] for twin in twins)) for i in range(2)), strict=True)
+            torch.testing.assert_close(mapped, tuple(map(torch.stack, looped)), rtol=1e-12, atol=1e-12)
+        around = torch.func.grad(lambda *values: sum(v.square().sum() for v in torch.func.vmap(call)(*values)))(*twins)
+        torch.testing.assert_close(around, torch.func.vmap(gradients)(*twins)[0], rtol=1e-12, atol=1e-12)
+        with torch.no_grad():
+            mapped = torch.func.vmap(first)(twins[0])
+        torch.testing.assert_close(mapped, torch.stack([first(twin) for twin in twins[0]]), rtol=0, atol=0)
+        with pytest.raises(NotImplementedError, match=r"there is no second derivative; frnet\.ops\.reference\.\w+, "):
+            torch.func.hessian(loss)(*primals)
 
     def test_there_is_no_second_derivative(self, small_sample):
         tensors = small_sample.on("cpu", torch.float64)
