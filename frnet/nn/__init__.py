@@ -1,17 +1,22 @@
 """Modules that run on :mod:`frnet.ops`: drop-in parts for mobile networks."""
 
-from .conv2d_norm_act import Conv2dNormAct, FoldedConv2d
+from .conv2d_norm_act import Conv2dNormAct
 from .depthwise_conv2d import DepthwiseConv2d
 from .depthwise_conv2d_norm_act import DepthwiseConv2dNormAct
-from .folded import FoldedDepthwiseConv2d, FoldedHierarchicalDepthwiseConv2d
+from .folded_conv2d import FoldedConv2d
+from .folded_depthwise_conv2d import FoldedDepthwiseConv2d
+from .folded_hierarchical_depthwise_conv2d import FoldedHierarchicalDepthwiseConv2d
+from .frnet_loss import FRNetLoss, FRNetLossParts
 from .hierarchical_depthwise_conv2d import HierarchicalDepthwiseConv2d
-from .losses import FRNetLoss, FRNetLossParts, VDCLoss, WingLoss, WPDCLoss
 from .mobile_block import MobileBlock
 from .points_loss import PointsLoss
 from .replace_depthwise import DepthwisePart, find_depthwise, replace_depthwise
 from .spatial_group_enhance import SpatialGroupEnhance
 from .squeeze_excite import SqueezeExcite
-from .sync_batch_norm import SyncBatchNorm2d, synchronise_batch_norm
+from .sync_batch_norm2d import SyncBatchNorm2d, synchronise_batch_norm
+from .vdc_loss import VDCLoss
+from .wing_loss import WingLoss
+from .wpdc_loss import WPDCLoss
 
 __all__ = [
     "Conv2dNormAct",

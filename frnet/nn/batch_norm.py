@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frnet.ops.batch_norm import fold_statistics
+
 __all__ = [
     "batch_statistics_arguments",
     "fold_batch_norm",
-    "fold_statistics",
+    "fold_into_convolution",
     "normalises_by_batch",
     "refuse_fusing",
 ]
@@ -40,22 +42,21 @@ def batch_statistics_arguments(norm: nn.BatchNorm2d) -> dict[str, Any]:
     }
 
 
-def fold_batch_norm(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift [channels] of a normalisation by running statistics, at least float32; differentiable."""
+def fold_batch_norm(norm: nn.BatchNorm2d, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Scale and shift [channels] of a normalisation by running statistics, at least float32; differentiable.
+
+    bias: of the convolution in front of it, which goes into the shift.
+    """
     dtype = torch.promote_types(norm.running_var.dtype, torch.float32)
-    return fold_statistics(norm.running_mean.to(dtype), norm.running_var.to(dtype), norm.weight, norm.bias, norm.eps)
+    mean, variance = norm.running_mean.to(dtype), norm.running_var.to(dtype)
+    scale, shift = fold_statistics(mean, variance, norm.weight, norm.bias, norm.eps)
+    return scale, shift if bias is None else torch.addcmul(shift, scale, bias.to(dtype))
 
 
-def fold_statistics(
-    mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor]:
-    """Scale and shift [channels] of a normalisation by given statistics, of their dtype; differentiable."""
-    scale = torch.rsqrt(variance + eps)
-    if weight is not None:
-        scale = scale * weight
-    if bias is None:
-        return scale, -mean * scale
-    return scale, torch.addcmul(bias.to(mean.dtype), mean, scale, value=-1)
+def fold_into_convolution(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution with a normalisation by running statistics in it, of the weight's dtype."""
+    scale, shift = (value.to(conv.weight.dtype) for value in fold_batch_norm(norm, conv.bias))
+    return conv.weight * scale[:, None, None, None], shift
 
 
 def refuse_fusing(module: nn.Module, *norms: nn.BatchNorm2d) -> None:

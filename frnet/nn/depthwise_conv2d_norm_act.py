@@ -12,10 +12,10 @@ from frnet.ops.convolution import convolution_options, result_size
 from .arguments import check_name
 from .batch_norm import batch_statistics_arguments, fold_batch_norm, normalises_by_batch, refuse_fusing
 from .depthwise_conv2d import DepthwiseConv2d
-from .folded import FoldedDepthwiseConv2d
+from .folded_depthwise_conv2d import FoldedDepthwiseConv2d
 from .spatial_group_enhance import SpatialGroupEnhance
 from .squeeze_excite import SqueezeExcite
-from .sync_batch_norm import BatchStatistics, batch_statistics, synchronised_scale_and_shift, synchronises
+from .sync_batch_norm2d import BatchStatistics, batch_statistics, synchronised_scale_and_shift, synchronises
 
 __all__ = ["DepthwiseConv2dNormAct", "convolution_statistics", "convolve_normalise_activate", "normalise_activate"]
 
@@ -102,9 +102,7 @@ class DepthwiseConv2dNormAct(nn.Module):
             RuntimeError: the module is in training, or has no running statistics.
         """
         refuse_fusing(self, self.norm)
-        scale, shift = fold_batch_norm(self.norm)
-        if self.conv.bias is not None:
-            shift = torch.addcmul(shift, scale, self.conv.bias.to(scale.dtype))
+        scale, shift = fold_batch_norm(self.norm, self.conv.bias)
         operation, gate = (ops.depthwise_conv2d, {}) if self.gate is None else (self.gate.fused, self.gate.arguments())
         return FoldedDepthwiseConv2d(operation, self.conv, scale, shift, self.activation, **gate)
 

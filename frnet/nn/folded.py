@@ -1,4 +1,4 @@
-"""Inference forms: modules that hold constants alone, made by ``fuse()``."""
+"""What the inference forms of depthwise stages share: modules that hold constants alone, made by ``fuse()``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from .depthwise_conv2d import DepthwiseConv2d
 
-__all__ = ["FoldedDepthwiseConv2d", "FoldedHierarchicalDepthwiseConv2d"]
+__all__ = ["Folded"]
 
 
-class _Folded(nn.Module):
+class Folded(nn.Module):
     """The arguments of one op: tensors as buffers, read without the detours of attributes; stays in evaluation."""
 
     def __init__(
@@ -67,29 +67,3 @@ class _Folded(nn.Module):
             f"dilation={dilation}, activation={self.activation}"
         )
         return text + "".join(f", {name}={value}" for name, value in self.options.items())
-
-
-class FoldedDepthwiseConv2d(_Folded):
-    """What :meth:`frnet.nn.DepthwiseConv2dNormAct.fuse` returns.
-
-    Example:
-        >>> import torch
-        >>> from frnet.nn import DepthwiseConv2dNormAct
-        >>> stage = DepthwiseConv2dNormAct(8, 3, stride=2, padding=1).eval()
-        >>> x = torch.randn(1, 8, 15, 15)
-        >>> torch.allclose(stage.fuse()(x), stage(x))
-        True
-    """
-
-
-class FoldedHierarchicalDepthwiseConv2d(_Folded):
-    """What :meth:`frnet.nn.HierarchicalDepthwiseConv2d.fuse` returns.
-
-    Example:
-        >>> import torch
-        >>> from frnet.nn import HierarchicalDepthwiseConv2d
-        >>> stage = HierarchicalDepthwiseConv2d(8).eval()
-        >>> x = torch.randn(1, 8, 15, 15)
-        >>> torch.allclose(stage.fuse()(x), stage(x))
-        True
-    """

@@ -7,21 +7,21 @@ from torch import Tensor, nn
 
 from frnet import ops
 from frnet.ops.activations import ACTIVATIONS
+from frnet.ops.batch_norm import fold_statistics
 from frnet.ops.checks import image_layout
 
 from .arguments import check_channels, check_divides, check_name, check_pair
 from .batch_norm import (
     batch_statistics_arguments,
     fold_batch_norm,
-    fold_statistics,
     normalises_by_batch,
     refuse_fusing,
 )
 from .depthwise_conv2d import DepthwiseConv2d
 from .depthwise_conv2d_norm_act import convolution_statistics, convolve_normalise_activate, normalise_activate
-from .folded import FoldedHierarchicalDepthwiseConv2d
+from .folded_hierarchical_depthwise_conv2d import FoldedHierarchicalDepthwiseConv2d
 from .spatial_group_enhance import SpatialGroupEnhance
-from .sync_batch_norm import BatchStatistics, statistics_over_processes, synchronises, track_statistics
+from .sync_batch_norm2d import BatchStatistics, statistics_over_processes, synchronises, track_statistics
 
 __all__ = ["HierarchicalDepthwiseConv2d"]
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from .squeeze_excite import SqueezeExcite
 
-__all__ = ["activation_name", "has_hooks", "same_padding", "squeeze_excite_like", "why_not_depthwise"]
+__all__ = ["activation_name", "has_hooks", "is_watched", "same_padding", "squeeze_excite_like", "why_not_depthwise"]
 
 _ACTIVATIONS = {
     "Identity": "none",
@@ -33,7 +33,6 @@ _SQUEEZE_EXCITE = {
     "torchvision.SqueezeExcitation": ("fc1", "fc2", "activation", "scale_activation", "torchvision"),
 }
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _STATE_DICT_HOOKS = (
     "_state_dict_hooks",
     "_state_dict_pre_hooks",
@@ -58,8 +57,15 @@ def activation_name(module: nn.Module | None) -> str | None:
 
 def has_hooks(module: nn.Module, state_dict: bool = False) -> bool:
     """Whether something else watches the module's calls, or its state dict."""
-    return "forward" in vars(module) or any(
-        getattr(module, hooks, None) for hooks in _HOOKS + (_STATE_DICT_HOOKS if state_dict else ())
+    if "forward" in vars(module) or is_watched(module):
+        return True
+    return state_dict and any(getattr(module, hooks, None) for hooks in _STATE_DICT_HOOKS)
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether there are hooks on the module's calls."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
 
 

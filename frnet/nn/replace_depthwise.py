@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .chain import Chain, ChainedDepthwiseConv2d, PassOn, called_next
+from .chain import Chain, ChainedDepthwiseConv2d, Link, PassOn, Scope, called_next
 from .depthwise_conv2d import DepthwiseConv2d
 from .recognise import activation_name, class_name, has_hooks, same_padding, squeeze_excite_like, why_not_depthwise
-from .sync_batch_norm import SyncBatchNorm2d
+from .sync_batch_norm2d import SyncBatchNorm2d
 
 __all__ = ["DepthwisePart", "find_depthwise", "replace_depthwise"]
 
@@ -49,9 +49,11 @@ def replace_depthwise(model: nn.Module, inplace: bool = False) -> nn.Module:
 
     * A depthwise ``nn.Conv2d`` becomes a :class:`frnet.nn.DepthwiseConv2d` with the same parameters, at its place.
     * Where a ``BatchNorm2d`` (or timm's ``BatchNormAct2d``) and then a ReLU, ReLU6, Hardswish or SiLU follow, the
-      new convolution computes them as well. They stay where and what they are and hold their parameters and
-      statistics, but pass on what they are given. Their ``training`` still decides about the statistics. If one of the
-      three is exchanged later (``convert_sync_batchnorm``, adapters), all go back to computing for themselves;
+      new convolution computes them as well, as long as that forward runs that was found to call them one after the
+      other. They stay where and what they are, hold their parameters and statistics, and pass on what they are given;
+      their ``training`` still decides about the statistics. At all other times each of them is its layer alone: called
+      by somebody else, copied, pickled, put into another model, fused. And so are all three once one of them has been
+      exchanged (``convert_sync_batchnorm``, adapters) or has got a hook, a parametrisation or another forward;
       :func:`synchronise_batch_norm` exchanges none and synchronises what the convolution computes.
     * SE modules of timm and torchvision become a :class:`frnet.nn.SqueezeExcite` around the same two layers.
 
@@ -65,8 +67,6 @@ def replace_depthwise(model: nn.Module, inplace: bool = False) -> nn.Module:
     modules with hooks or parametrisations. Left to themselves behind our convolution: torch's SyncBatchNorm, frozen
     and other normalisations, modules that the model uses in more than one place. :func:`find_depthwise` says which
     and why.
-    Someone who calls the normalisation or the activation of a model without the convolution before it, or reads the
-    convolution's own result (a hook set later, a feature extractor), gets what the chain as a whole makes of it.
     ``nn.DataParallel`` does not work on the result; ``DistributedDataParallel`` does.
 
     Args:
@@ -119,6 +119,7 @@ class _Tree:
         self.root.model = model
         self.names = {module: name.removeprefix("model").removeprefix(".") for name, module in self._named()}
         self.places: dict[nn.Module, list[tuple[nn.Module, str]]] = {}
+        self.scopes: dict[nn.Module, Scope] = {}
         for owner in self.root.modules():
             for name, child in owner._modules.items():
                 if child is not None:
@@ -177,17 +178,24 @@ class _Tree:
 
     def behind(self, conv: nn.Conv2d) -> list[nn.Module] | None:
         """The modules that are called on the result, one after the other; None where nobody calls the convolution."""
-        places = self.places[conv]
-        if len(places) > 1:
+        if len(self.places[conv]) > 1:
             raise ValueError("it has several places")
-        scope, path = places[0]
-        while type(scope).forward is nn.Module.forward and len(self.places.get(scope, ())) == 1:  # ModuleList and such
-            scope, name = self.places[scope][0]
-            path = f"{name}.{path}"
+        scope = self.scope(conv)
         if "forward" in vars(scope):
             raise ValueError(f"{type(scope).__name__} has a forward of its own")
-        names = called_next(scope, path)
+        names = called_next(scope, self.path(scope, conv))
         return None if names is None else [scope.get_submodule(name) for name in names]
+
+    def scope(self, conv: nn.Conv2d) -> nn.Module:
+        """The module whose forward calls the convolution: above a ModuleList and such."""
+        scope, _ = self.places[conv][0]
+        while type(scope).forward is nn.Module.forward and len(self.places.get(scope, ())) == 1:
+            scope, _ = self.places[scope][0]
+        return scope
+
+    def path(self, scope: nn.Module, module: nn.Module) -> str:
+        """The module's name as seen from the scope."""
+        return next(name for name, other in scope.named_modules() if other is module)
 
     def swap(self, part: DepthwisePart, new: nn.Module) -> None:
         for owner, name in self.places[self.module(part.name)]:
@@ -203,11 +211,15 @@ class _Tree:
         if part.norm is not None:
             norm = self.module(part.norm)
             computed = [norm] if part.activation is None else [norm, self.module(part.activation)]
-            links = [(*self.places[conv][0], new), *((*self.places[module][0], module) for module in computed)]
-            links += [(norm, name, module) for name, module in norm.named_children()]
-            new.chain = Chain(links, norm, part.function)
+            scope, members = self.scope(conv), [conv, *computed, *norm.children()]
+            paths = [self.path(scope, module) for module in members]
+            new.chain = Chain(part.function, len(computed))
             for module in computed:
                 module.forward = PassOn(new.chain, module)
+            links = [Link.of(scope, path, module) for path, module in zip(paths, [new, *members[1:]], strict=True)]
+            if scope not in self.scopes:
+                self.scopes[scope] = Scope(scope)
+            self.scopes[scope].chains.append((new.chain, links))
         return new
 
 

@@ -7,26 +7,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support import modules
 from support.tolerances import assert_close
 from torch import nn
-
-
-def _with_statistics(model: nn.Module, seed: int = 1) -> nn.Module:
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(like: torch.Tensor) -> torch.Tensor:
-        return torch.rand(like.shape, generator=generator, dtype=torch.float64).to(like)
-
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                if module.running_mean is not None:
-                    module.running_mean.copy_(0.4 * draw(module.running_mean) - 0.2)
-                    module.running_var.copy_(0.5 + draw(module.running_var))
-                if module.weight is not None:
-                    module.weight.copy_(0.5 + draw(module.weight))
-                    module.bias.copy_(0.4 * draw(module.bias) - 0.2)
-    return model
 
 
 def _assert_same_steps(ours: nn.Module, theirs: nn.Module, x: torch.Tensor, steps: int = 2) -> None:
@@ -73,7 +56,7 @@ def _assert_compiles_and_exports(module: nn.Module, x: torch.Tensor) -> None:
 @pytest.fixture
 def with_statistics() -> Callable[..., nn.Module]:
     """Gives every batch normalisation parameters and running statistics that are not those of a new one."""
-    return _with_statistics
+    return modules.with_statistics
 
 
 @pytest.fixture

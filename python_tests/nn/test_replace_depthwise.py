@@ -12,7 +12,6 @@ from support.torchvision_models import import_timm, import_torchvision
 from torch import nn
 
 from frnet.nn import DepthwiseConv2d, SqueezeExcite, find_depthwise, replace_depthwise
-from frnet.nn.chain import ChainedDepthwiseConv2d, PassOn
 
 CHANNELS = 8
 
@@ -331,24 +330,6 @@ def test_statistics_can_be_taken_again(with_statistics):
     torch.testing.assert_close(ours.state_dict(), model.state_dict(), rtol=1e-5, atol=1e-5)
 
 
-def test_exchanging_a_part_ends_the_chain(with_statistics):
-    """What comes later takes the place of what it replaces, and no more."""
-    model = with_statistics(stage())
-    ours = replace_depthwise(model)
-    assert "relu6" in repr(ours[0])
-    converted = nn.SyncBatchNorm.convert_sync_batchnorm(ours)
-    assert type(converted[1]) is nn.SyncBatchNorm
-    for training in (True, False):  # outside a process group it computes as BatchNorm2d does
-        torch.testing.assert_close(
-            converted.train(training)(image()), model.train(training)(image()), rtol=1e-5, atol=1e-5
-        )
-    assert "with nothing" in repr(converted[0])
-    for i, other in ((0, nn.Identity()), (1, nn.Identity()), (2, nn.Tanh())):
-        changed, expected = copy.deepcopy(ours).eval(), copy.deepcopy(model).eval()
-        changed[i], expected[i] = other, other
-        torch.testing.assert_close(changed(image()), expected(image()), rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save"])
 def test_copies_stand_alone(how, with_statistics):
     ours = with_statistics(replace_depthwise(nn.Sequential(stage(), stage(nn.SiLU())))).eval()
@@ -376,18 +357,6 @@ def test_functional_call(with_statistics):
     changed = copy.deepcopy(ours)
     changed.load_state_dict(state)
     assert torch.equal(torch.func.functional_call(ours, state, (image(),)), changed(image()))
-
-
-def test_parts_have_the_chains_result():
-    """As documented: hooks set later on normalisation and activation see the result of the chain."""
-    ours = replace_depthwise(stage())
-    seen = []
-    for module in ours:
-        module.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    result = ours(image())
-    assert all(value is result for value in seen)
-    assert isinstance(ours[0], ChainedDepthwiseConv2d)
-    assert isinstance(vars(ours[1])["forward"], PassOn)
 
 
 def timm_gates():

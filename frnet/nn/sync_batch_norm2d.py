@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
-from .batch_norm import batch_statistics_arguments, fold_statistics
+from frnet.ops.batch_norm import fold_statistics
+
+from .batch_norm import batch_statistics_arguments
 from .processes import several_processes, sum_over_processes
 
 __all__ = [
