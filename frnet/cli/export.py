@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -46,24 +41,10 @@ def export(
 
     checkpoint = load_checkpoint(src)
     morphable = None if model is None else open_morphable(model, landmarks)
-    with _quiet():
-        to_onnx(checkpoint, dst, morphable)
+    to_onnx(checkpoint, dst, morphable)
     size, pixels = checkpoint.input_size, checkpoint.normalisation
     decoded = "" if morphable is None else ", landmarks and vertices in pixels of the crop"
     say(
         f"{dst}: {checkpoint.architecture}; crops [batch, 3, {size}, {size}], {pixels.channel_order}, "
         f"(pixel - {pixels.mean:g}) / {pixels.scale:g}, to {checkpoint.num_params} parameters{decoded}"
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the remarks of the exporters on their own workings; errors come as exceptions."""
-    usual = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(usual)

@@ -6,53 +6,26 @@ from collections.abc import Callable
 
 import torch
 
-from frnet.ops import reference
-from frnet.ops.activations import ACTIVATIONS, GATES
+from frnet.ops.decompositions import DECOMPOSITIONS
 
 __all__ = ["decompositions"]
 
 
 def decompositions() -> dict[torch._ops.OpOverload, Callable]:
-    """What ``torch.export.ExportedProgram.run_decompositions`` takes: the ops of inference by their references."""
-    ops = torch.ops.frnet
-    return {
-        ops.depthwise_conv2d.default: _depthwise_conv2d,
-        ops.depthwise_conv2d_se.default: _depthwise_conv2d_se,
-        ops.depthwise_conv2d_sge.default: _depthwise_conv2d_sge,
-        ops.hierarchical_depthwise_conv2d.default: _hierarchical_depthwise_conv2d,
-        ops.se_gate.default: _se_gate,
-        ops.sge_gate.default: reference.sge_gate,
-    }
+    """A table for ``torch.export.ExportedProgram.run_decompositions``: frnet's ops in terms of torch's own.
 
+    What comes out goes wherever exported programs go: ``torch.onnx.export`` takes it, and so does a runtime that has no
+    frnet. :func:`to_onnx` does both steps for a model.
 
-def _convolution(x, weight, bias, sh, sw, ph, pw, dh, dw, scale, shift, activation) -> tuple:
-    return x, weight, bias, (sh, sw), (ph, pw), (dh, dw), scale, shift, list(ACTIVATIONS)[activation]
+    Returns:
+        The ops, and functions that compute what they compute.
 
-
-def _depthwise_conv2d(*args):
-    return reference.depthwise_conv2d(*_convolution(*args))
-
-
-def _depthwise_conv2d_se(*args):
-    return _se_gate(reference.depthwise_conv2d(*_convolution(*args[:12])), *args[12:])
-
-
-def _depthwise_conv2d_sge(*args):
-    return reference.sge_gate(reference.depthwise_conv2d(*_convolution(*args[:12])), *args[12:])
-
-
-def _se_gate(x, w1, b1, w2, b2, activation, gate):
-    return reference.se_gate(x, w1, b1, w2, b2, list(ACTIVATIONS)[activation], list(GATES)[gate])
-
-
-def _hierarchical_depthwise_conv2d(*args):
-    splits, out_scale, out_shift, sge_weight, sge_bias, groups = args[12:]
-    return reference.hierarchical_depthwise_conv2d(
-        *_convolution(*args[:12]),
-        splits=splits,
-        out_scale=out_scale,
-        out_shift=out_shift,
-        sge_weight=sge_weight,
-        sge_bias=sge_bias,
-        groups=groups,
-    )
+    Example:
+        >>> import torch
+        >>> from frnet.nn import DepthwiseConv2d
+        >>> program = torch.export.export(DepthwiseConv2d(4, 3), (torch.zeros(2, 4, 8, 8),))
+        >>> program = program.run_decompositions(decompositions())
+        >>> [node.target.namespace for node in program.graph.nodes if node.op == "call_function"]
+        ['aten']
+    """
+    return {getattr(torch.ops.frnet, op).default: function for op, function in DECOMPOSITIONS.items()}
