@@ -1,6 +1,6 @@
 """Milliseconds that a tracked face takes while other programs keep the processors busy.
 
-    python bench/busy_machine.py [--loops 8] [--turns 6] [--frames 8] [--out bench/results/busy_machine.json]
+    python bench/busy_machine.py [--loops 8] [--turns 25] [--frames 8] [--out bench/results/busy_machine.json]
 
 A face that is followed through a video: one crop, one pass of MobileNetV1 x0.5, a dense mesh. The same work is done by
 three processes, in turns of some frames: with the threads that frnet chooses, with one thread of torch's, and with all
@@ -69,15 +69,21 @@ def busy(loops: int) -> Iterator[None]:
 
 
 def measure(workers: dict[str, subprocess.Popen], turns: int, frames: int) -> dict[str, list[float]]:
-    """Times of all frames of each, a turn of one after a turn of the other."""
+    """Times of all frames of each; the two that are compared take turns, and begin in turn."""
     found: dict[str, list[float]] = {name: [] for name in workers}
+
+    def take_turn(name: str, frames: int, counts: bool) -> None:
+        workers[name].stdin.write(f"{frames}\n")
+        workers[name].stdin.flush()
+        times = json.loads(workers[name].stdout.readline())["times"]
+        found[name] += times if counts else []
+
     for turn in range(turns + 1):
-        for name, worker in workers.items():
-            worker.stdin.write(f"{frames}\n")
-            worker.stdin.flush()
-            times = json.loads(worker.stdout.readline())["times"]
-            if turn:  # the first one warms up
-                found[name] += times
+        for name in ("frnet", "one") if turn % 2 else ("one", "frnet"):
+            take_turn(name, frames, counts=turn > 0)  # the first one warms up
+    # By itself, since its threads go on spinning after it; less of it, since it is slow.
+    for turn in range(turns // 2 + 1):
+        take_turn("all", 2, counts=turn > 0)
     return found
 
 
@@ -92,7 +98,7 @@ def summary(times: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loops", type=int, default=8, help="busy loops beside the work")
-    parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--turns", type=int, default=25)
     parser.add_argument("--frames", type=int, default=8, help="of a turn")
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")
     parser.add_argument("--work", choices=CONTENDERS, help=argparse.SUPPRESS)
