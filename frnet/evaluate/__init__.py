@@ -1,6 +1,7 @@
 """Measuring alignment against ground truth, to the field's protocols (docs/evaluation.md)."""
 
 from frnet.datasets.aflw2000 import AFLW2000Sample, list_aflw2000, read_aflw2000
+from frnet.geometry.procrustes import Similarity, sadrnet_alignment, similarity_alignment
 
 from .aflw2000 import Evaluation, evaluate_aflw2000, truth_of_aflw2000
 from .bins import YAW_BINS, BinSummary, summarise_bins, yaw_bin
@@ -18,7 +19,6 @@ from .predictions import Predictions, read_predictions
 from .protocol import Protocol
 from .published import PUBLISHED_NME, PublishedMethod, PublishedNME
 from .reference import landmark_difference
-from .similarity import Similarity, sadrnet_alignment, similarity_alignment
 from .sparse import SparseResult, aflw2000_sparse, aflw_sparse, landmarks_68_to_21, measure
 from .truth import Boxes, Truth
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .similarity import sadrnet_alignment, similarity_alignment
+from frnet.geometry.procrustes import sadrnet_alignment, similarity_alignment
 
 __all__ = ["dense_nme_percent", "reconstruction_nme_percent"]
 

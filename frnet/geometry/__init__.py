@@ -18,6 +18,7 @@ from frnet.geometry.pose import (
     pose_angles,
     rotation_from_euler,
 )
+from frnet.geometry.procrustes import Similarity, similarity_alignment
 from frnet.geometry.roi import (
     benchmark_roi,
     clamp_roi,
@@ -39,6 +40,7 @@ from frnet.geometry.similarity import (
 __all__ = [
     "Frame",
     "Pose",
+    "Similarity",
     "benchmark_roi",
     "clamp_roi",
     "crop",
@@ -65,6 +67,7 @@ __all__ = [
     "roi_from_landmarks_benchmark",
     "roi_is_valid",
     "rotation_from_euler",
+    "similarity_alignment",
     "transform_params",
     "transform_points",
 ]

@@ -17,6 +17,7 @@ from frnet.datasets.faces.ingredients import Ingredients
 from frnet.datasets.faces.patches import cover_with_patches, uneven_light
 from frnet.datasets.faces.scene import Painter
 from frnet.datasets.faces.warps import Portraits
+from frnet.geometry.procrustes import similarity_alignment
 
 __all__ = ["BLOCK", "Block", "FaceFactory", "fit_pose"]
 
@@ -159,17 +160,10 @@ def fit_pose(model: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
     Returns:
         float64 [n, 12], a scaled rotation and a translation in the crop frame (counts from 1, y up).
     """
-    target = np.stack([points[..., 0] + 1, size - points[..., 1], points[..., 2] + 1], -1).astype(np.float64)
-    source_mean, target_mean = model.mean(1, keepdims=True), target.mean(1, keepdims=True)
-    source, placed = model - source_mean, target - target_mean
-    left, values, right = np.linalg.svd(placed.transpose(0, 2, 1) @ source)
-    signs = np.ones((len(model), 3))
-    signs[:, 2] = np.sign(np.linalg.det(left @ right))
-    rotation = (left * signs[:, None]) @ right
-    scale = (values * signs).sum(1) / (source**2).sum((1, 2))
-    matrix = scale[:, None, None] * rotation
-    offset = target_mean[:, 0] - np.einsum("nij,nj->ni", matrix, source_mean[:, 0])
-    return np.concatenate([matrix, offset[:, :, None]], 2).reshape(len(model), 12)
+    target = np.stack([points[..., 0] + 1, size - points[..., 1], points[..., 2] + 1], -1)
+    fit = similarity_alignment(model, target)
+    pose = np.concatenate([fit.scale[:, None, None] * fit.rotation, fit.translation[..., None]], -1)
+    return pose.reshape(len(model), 12)
 
 
 def _assets(folder: Path, head: Head) -> dict[str, np.ndarray]:

@@ -81,7 +81,9 @@ def rotations(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarra
     Returns:
         float64 [n, 3, 3].
     """
-    return _about(roll, 2) @ _about(pitch, 0) @ _about(yaw, 1)
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_euler("ZXY", np.stack([roll, pitch, yaw], -1), degrees=True).as_matrix()
 
 
 def place_in_crop(
@@ -105,14 +107,3 @@ def place_in_crop(
     centre = (low + high) / 2 + side[:, None] * shift
     scale = size / side
     return scale, size / 2 + scale[:, None] * centre * [-1.0, 1.0]
-
-
-def _about(angle: np.ndarray, axis: int) -> np.ndarray:
-    """Rotations about one axis, degrees; a positive yaw turns the face towards the viewer's right."""
-    cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-    rotation = np.zeros((len(angle), 3, 3))
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    rotation[:, axis, axis] = 1
-    rotation[:, first, first] = rotation[:, second, second] = cosine
-    rotation[:, first, second], rotation[:, second, first] = -sine, sine
-    return rotation

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from frnet.datasets.faces.factory import BLOCK, Block
+from frnet.io.files import write_whole
 
 __all__ = ["FaceStore", "StoredFaces"]
 
@@ -105,9 +106,7 @@ class FaceStore:
             ):
                 with (folder / f"{name}.bin").open("wb") as file:
                     file.truncate(item * length)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(described), encoding="utf-8")
-            temporary.replace(path)
+            write_whole(path, json.dumps(described).encode())
         return cls(folder, "r+")
 
     def _open(self, name: str, dtype: type, shape: tuple[int, ...], mode: str) -> np.ndarray:
