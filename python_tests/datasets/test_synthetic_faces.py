@@ -60,7 +60,7 @@ def test_landmarks_are_seen_where_labels_say(ict, monkeypatch, degradation):
     monkeypatch.setattr(scene, "shade_mesh", lambda vertices, triangles, albedo, lights, **_: Shaded(albedo, None))
     monkeypatch.setattr(scene, "_exposed", lambda rng, picture, shown: 255 * picture)
     if degradation:  # pictures of all sizes, otherwise as they are
-        sides = np.rint(np.geomspace(60, 400, BLOCK))
+        sides = np.rint(np.geomspace(90, 400, BLOCK))
         monkeypatch.setattr("frnet.datasets.faces.factory.draw_side", lambda *_: sides)
     for number, landmark in enumerate((30, 33, 27, 21, 22, 48, 54, 57)):
         place = at[factory.head.landmarks[landmark]]

@@ -20,14 +20,14 @@ class Backgrounds:
         self._photographs, self._size = photographs, size
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """float32 [size, size, 3], 0 to 255."""
+        """uint8 [size, size, 3]."""
         kind = rng.random()
         if kind < 0.8 and self._photographs is not None:
             return self._photograph(rng)
         if kind < 0.93:
             return self._noise(rng)
         colour = rng.uniform(0, 255) + rng.normal(0, 20, 3)
-        return np.full((self._size, self._size, 3), colour.clip(0, 255), np.float32)
+        return np.full((self._size, self._size, 3), colour.clip(0, 255), np.uint8)
 
     def _photograph(self, rng: np.random.Generator) -> np.ndarray:
         size = self._size
@@ -42,8 +42,8 @@ class Backgrounds:
             picture = cv2.resize(np.ascontiguousarray(picture), (few, few), interpolation=cv2.INTER_AREA)
         picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)
         gain, lift = rng.uniform(0.5, 1.3), rng.uniform(-50, 50) + rng.uniform(-15, 15, 3)
-        table = ((np.arange(256)[:, None] - 128) * gain + 128 + lift).clip(0, 255).astype(np.float32)
-        return np.stack([table[picture[:, :, channel], channel] for channel in range(3)], -1)
+        table = ((np.arange(256)[:, None] - 128) * gain + 128 + lift).clip(0, 255).astype(np.uint8)
+        return cv2.LUT(picture, table[None])
 
     def _noise(self, rng: np.random.Generator) -> np.ndarray:
         size = self._size
@@ -53,5 +53,6 @@ class Backgrounds:
             picture += cv2.resize(noise, (size, size), interpolation=cv2.INTER_LINEAR)
         if rng.random() < 0.6:
             picture = picture.mean(2, keepdims=True) + 0.3 * picture
-        picture = picture * np.float32(rng.uniform(5, 45)) + (rng.uniform(30, 220) + rng.normal(0, 20, 3))
-        return picture.clip(0, 255).astype(np.float32)
+        picture *= np.float32(rng.uniform(5, 45))
+        picture += (rng.uniform(30, 220) + rng.normal(0, 20, 3)).astype(np.float32)
+        return picture.clip(0, 255).astype(np.uint8)

@@ -11,6 +11,8 @@ __all__ = ["degrade", "draw_side", "to_crop"]
 
 _SIDES = np.log([36.0, 90.0, 400.0])  # of a face's crop in its picture, pixels; a quarter are below the second
 
+_GRAIN = np.random.default_rng(1).standard_normal((512, 512, 3)).astype(np.float32)  # cut from, as drawing takes longer
+
 
 def draw_side(rng: np.random.Generator, count: int, degradation: bool) -> np.ndarray:
     """Sides of the roi in pictures as they come, float64 [count], whole numbers."""
@@ -22,16 +24,17 @@ def draw_side(rng: np.random.Generator, count: int, degradation: bool) -> np.nda
 
 
 def degrade(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """float32 [S, S, 3], 0 to 255, to uint8."""
+    """uint8 [S, S, 3], to the same, somewhat worse."""
     side = len(picture)
     if rng.random() < 0.3:
         picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.5) * side / 120)
     if rng.random() < 0.1:
         picture = cv2.filter2D(picture, -1, _motion(rng, 3, max(4, side // 16)))
     if rng.random() < 0.5:
-        channels = 3 if rng.random() < 0.5 else 1
-        noise = rng.standard_normal((side, side, channels), np.float32)
-        picture = picture + noise * np.float32(min(rng.exponential(4), 14))
+        top, left = rng.integers(len(_GRAIN) - side, size=2)
+        noise = _GRAIN[top : top + side, left : left + side, : 3 if rng.random() < 0.5 else 1]
+        noisy = picture + noise * np.float32(min(rng.exponential(4), 14))
+        picture = noisy.clip(0, 255).astype(np.uint8)
     table = np.arange(256, dtype=np.float32)
     if rng.random() < 0.6:
         table = 255 * (table / 255) ** np.exp(rng.normal(0, 0.25))
@@ -41,7 +44,7 @@ def degrade(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     if rng.random() < 0.03:  # few grey levels, or a drawing's contrast
         table = np.floor(table / 32) * 36
     grey = rng.random()
-    picture = cv2.LUT(picture.clip(0, 255).astype(np.uint8), table.clip(0, 255).astype(np.uint8))
+    picture = cv2.LUT(picture, table.clip(0, 255).astype(np.uint8))
     if grey < 0.1:
         picture = np.repeat(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[:, :, None], 3, 2)
     elif grey < 0.5:

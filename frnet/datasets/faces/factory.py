@@ -122,14 +122,13 @@ class FaceFactory:
         pictures, shown, marks = portraits.draw(
             rng, self.head.vertices(coefficients), chosen, self.ingredients.poses, self.head.points
         )
-        for picture in pictures:
-            uneven_light(rng, picture)
+        pictures = np.stack([uneven_light(rng, picture) for picture in pictures])
         self._fill(rng, pictures, shown)
         return pictures, marks, self.head.alphas(coefficients)
 
     def _fill(self, rng: np.random.Generator, pictures: np.ndarray, shown: np.ndarray) -> None:
         for picture, seen in zip(pictures, shown, strict=True):
-            np.copyto(picture, self._backgrounds.draw(rng), where=~seen[:, :, None])
+            cv2.copyTo(self._backgrounds.draw(rng), (~seen).view(np.uint8), picture)
             if self.ingredients.patches and rng.random() < 0.2:
                 cover_with_patches(rng, picture, self._backgrounds)
 
@@ -138,8 +137,6 @@ class FaceFactory:
             picture = cv2.resize(picture, (int(side), int(side)), interpolation=cv2.INTER_AREA)
         if self.ingredients.degradation:
             picture = degrade(rng, picture)
-        else:
-            picture = picture.clip(0, 255).round().astype(np.uint8)
         return to_crop(picture, self.size)
 
     def _model_points(self, alphas: np.ndarray) -> np.ndarray:

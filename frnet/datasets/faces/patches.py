@@ -23,13 +23,14 @@ def cover_with_patches(rng: np.random.Generator, picture: np.ndarray, background
         )
         mask = np.zeros((side, side), np.uint8)
         cv2.fillPoly(mask, [outline.astype(np.int32)], 1)
-        np.copyto(picture, backgrounds.draw(rng), where=mask.astype(bool)[:, :, None])
+        cv2.copyTo(backgrounds.draw(rng), mask, picture)
 
 
-def uneven_light(rng: np.random.Generator, picture: np.ndarray) -> None:
-    """A smooth gain and a tint; in place."""
+def uneven_light(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+    """A picture uint8 [H, W, 3] with a smooth gain and a tint."""
     if rng.random() < 0.5:
-        gain = rng.standard_normal((3, 3)).astype(np.float32) * np.float32(rng.uniform(0, 0.4))
-        picture *= np.exp(cv2.resize(gain, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC))[:, :, None]
-    if rng.random() < 0.4:
-        picture *= np.exp(rng.normal(0, 0.12, 3)).astype(np.float32)
+        gain = rng.standard_normal((3, 3, 1)).astype(np.float32) * np.float32(rng.uniform(0, 0.4))
+        gain = np.repeat(np.exp(gain), 3, 2) * np.exp(rng.normal(0, 0.1, 3)).astype(np.float32)
+        gain = cv2.resize(gain, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        picture = cv2.multiply(picture, gain, dtype=cv2.CV_8U)
+    return picture

@@ -64,7 +64,7 @@ class Portraits:
             points: int [P], vertices whose places are wanted, the 68 landmarks first.
 
         Returns:
-            Pictures float32 [n, size, size, 3]; where they show anything, bool [n, size, size]; and the points
+            Pictures uint8 [n, size, size, 3]; where they show anything, bool [n, size, size]; and the points
             [n, P, 3] in pixels of the picture, y down, z towards the viewer.
         """
         count = len(chosen)
@@ -81,7 +81,7 @@ class Portraits:
         turned = np.einsum("nij,nvj->nvi", self._rotations[chosen], heads[:, points]) - self._centres[chosen][:, None]
         marks = (turned * stretch) @ turn.transpose(0, 2, 1)
         scale, offset = place_in_crop(rng, marks[:, :68], self._size, ranges)
-        pictures = np.zeros((count, self._size, self._size, 3), np.float32)
+        pictures = np.empty((count, self._size, self._size, 3), np.uint8)
         shown = np.zeros((count, self._size, self._size), bool)
         places = np.empty((count, len(points), 3))
         for n, portrait in enumerate(chosen):
