@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.faces import MODEL, Arrays, P, faces, golden_model, relative_error, some, weighted
-from support.op_tests import OpTests, draw
+from support.op_tests import CPU_AND_CUDA, OpTests, draw
 from support.tolerances import assert_close
 
 from frnet import ops
@@ -120,14 +120,23 @@ def test_wing_on_both_sides_of_its_kink(dtype, width, curvature):
     torch.testing.assert_close(slope[:, [3, 7]].double(), slopes / 3, rtol=rtol, atol=0)
 
 
-@pytest.mark.parametrize(("bits", "rms_px", "most_px"), [(10, 5e-4, 0.011), (7, 4e-3, 0.09)], ids=["tf32", "bfloat16"])
-def test_what_the_matrix_units_lose(shared, bits, rms_px, most_px):
-    """The errors that the docstring states: products of rounded numbers, on 3DDFA's model, in float64 otherwise."""
-    folder = shared / "3ddfa"
-    model = MorphableModel.from_3ddfa_grid(folder / "bfm_grid64_basis.npz", landmarks=folder / "landmark_basis")
-    model = model.to(torch.float64)
+def wing_of(differences: torch.Tensor) -> torch.Tensor:
+    size, offset = differences.abs(), 10 - 10 * math.log1p(5)
+    return torch.where(size < 10, 10 * torch.log1p(size / 2), size - offset).mean((1, 2))
+
+
+PRECISIONS = {"tf32": (10, 5e-4, 0.011), "bfloat16": (7, 4e-3, 0.09)}  # bits kept, errors that the docstring states
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_the_matrix_units_lose(grid, precision):
+    """Products of rounded numbers, in float64 otherwise, in the steps of the kernel; that these are the steps is seen
+    where nothing is rounded: they give what the op gives."""
+    bits, rms_px, most_px = PRECISIONS[precision]
+    model = grid.to(torch.float64)
     target = draw(256, 62, seed=1)
     pred = target + draw(256, 62, seed=2)
+    params, target_params = model.dewhiten(pred), model.dewhiten(target)
 
     def rounded(value):
         half = 1 << (22 - bits)
@@ -135,16 +144,40 @@ def test_what_the_matrix_units_lose(shared, bits, rms_px, most_px):
         return ((words + half) & ~(2 * half - 1)).view(torch.float32).double()
 
     def differences(keep):
-        params, target_params = model.dewhiten(pred), model.dewhiten(target)
         basis = keep(model.basis).T
         shape = (model.mean + keep(target_params[:, 12:]) @ basis).unflatten(1, (-1, 3))
         change = (keep((params - target_params)[:, 12:]) @ basis).unflatten(1, (-1, 3))
-        matrix, target_matrix = (p[:, :12].unflatten(1, (3, 4))[:, :, :3] for p in (params, target_params))
-        return shape @ (matrix - target_matrix).mT + change @ matrix.mT
+        matrix, target_matrix = (p[:, :12].unflatten(1, (3, 4)) for p in (params, target_params))
+        turned = shape @ (matrix - target_matrix)[:, :, :3].mT + change @ matrix[:, :, :3].mT
+        return turned + (matrix - target_matrix)[:, None, :, 3]
 
-    error = differences(rounded) - differences(lambda value: value)
+    exact = differences(lambda value: value)
+    _, wing = ops.wpdc_wing(pred, target, model, target_tz=False)
+    torch.testing.assert_close(wing, wing_of(exact), rtol=1e-11, atol=1e-11)
+    error = differences(rounded) - exact
     assert float(error.square().mean().sqrt()) < rms_px
     assert float(error.abs().max()) < most_px
+
+
+@pytest.mark.parametrize("device", CPU_AND_CUDA)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_precision_is_a_permission(grid, precision, device):
+    """The CPU does not use it. Where it is used, the mean of Wing moves by its steepest slope times the error at most,
+    and WPDC does not."""
+    target = draw(256, 62, seed=1)
+    pred = target + draw(256, 62, seed=2)
+    exact = ops.wpdc_wing(pred, target, grid.to(torch.float64))
+    faces = pred.to(device, torch.float32), target.to(device, torch.float32), grid.to(device)
+    full = ops.wpdc_wing(*faces, return_slopes=True)
+    got = ops.wpdc_wing(*faces, precision=precision, return_slopes=True)
+    assert torch.equal(got[0], full[0])
+    assert torch.equal(got[2], full[2])
+    if device == "cpu":
+        assert torch.equal(got[1], full[1])
+        assert torch.equal(got[3], full[3])
+    steepest = 10 / 2
+    moved = (got[1].cpu().double() - exact[1]).abs()
+    assert float(moved.square().mean().sqrt()) < steepest * PRECISIONS[precision][1]
 
 
 def test_slopes_are_the_gradients():
