@@ -105,7 +105,9 @@ def test_an_empty_batch_under_autocast(form):
     assert {tensor.grad.dtype for tensor in tensors.values()} == {torch.float32}
 
 
-def test_an_empty_batch_compiled(form):
+@pytest.mark.parametrize("name", ["batch_norm_act", "depthwise_conv2d_bn_act_se"])
+def test_an_empty_batch_compiled(name):
+    form = FORMS[name]
     tensors, statistics = leaves(form, image(0, torch.float32), torch.float32), running()
     torch.compiler.reset()
     compiled = torch.compile(form[0], fullgraph=True, backend="aot_eager")

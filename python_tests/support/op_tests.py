@@ -73,10 +73,12 @@ def _converted(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.T
 
 
 class OpTests:
-    """Subclasses give samples (name -> Sample), small (names for the slow tests), dtypes, op and reference."""
+    """Subclasses give samples (name -> Sample), small (names for the slow tests), traced (those to compile and to
+    export, the first one if none is named: memory formats are opcheck's affair), dtypes, op and reference."""
 
     samples: ClassVar[dict[str, Sample]]
     small: ClassVar[list[str]]
+    traced: ClassVar[list[str]] = []
     gradient_is_an_op: ClassVar[bool] = True  # whether the gradient calls an op of frnet
     dtypes: ClassVar[list[torch.dtype]] = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
@@ -98,8 +100,9 @@ class OpTests:
             metafunc.parametrize(("sample", "dtype"), cases)
         elif "sample" in metafunc.fixturenames:
             metafunc.parametrize("sample", self.samples.values(), ids=self.samples.keys())
-        if "small_sample" in metafunc.fixturenames:
-            metafunc.parametrize("small_sample", [self.samples[name] for name in self.small], ids=self.small)
+        for fixture, names in (("small_sample", self.small), ("traced_sample", self.traced or self.small[:1])):
+            if fixture in metafunc.fixturenames:
+                metafunc.parametrize(fixture, [self.samples[name] for name in names], ids=names)
 
     def _run(self, sample, device, dtype):
         """Tensors with their gradients, results, and the upstream gradients they come from."""
@@ -176,12 +179,12 @@ class OpTests:
             torch.library.opcheck(overload, tuple(arguments), **tests)
 
     @pytest.mark.parametrize("device", CPU_AND_CUDA)
-    def test_compile_without_graph_breaks(self, small_sample, device):
+    def test_compile_without_graph_breaks(self, traced_sample, device):
         torch.compiler.reset()
-        tensors = small_sample.on(device, torch.float32)
+        tensors = traced_sample.on(device, torch.float32)
 
         def function(*args):
-            return [result * 2 for result in small_sample.call(self.op, args)]
+            return [result * 2 for result in traced_sample.call(self.op, args)]
 
         compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
         expected = function(*tensors)
@@ -196,19 +199,19 @@ class OpTests:
             atol=0,
         )
 
-    def test_export(self, small_sample):
+    def test_export(self, traced_sample):
         class Module(torch.nn.Module):
             def forward(module, *tensors):  # noqa: N805
-                return small_sample.call(self.op, tensors)
+                return traced_sample.call(self.op, tensors)
 
-        tensors = tuple(None if t is None else t.detach() for t in small_sample.on("cpu", torch.float32))
+        tensors = tuple(None if t is None else t.detach() for t in traced_sample.on("cpu", torch.float32))
         exported = torch.export.export(Module(), tensors).module()
-        torch.testing.assert_close(exported(*tensors), small_sample.call(self.op, tensors), rtol=0, atol=0)
+        torch.testing.assert_close(exported(*tensors), traced_sample.call(self.op, tensors), rtol=0, atol=0)
         primal, tangent = (tensors[0],), (draw(*tensors[0].shape, seed=20).float(),)
         torch.testing.assert_close(
             *(
                 torch.func.jvp(lambda x: call(x, *tensors[1:]), primal, tangent)[1]  # noqa: B023
-                for call in (exported, lambda *values: small_sample.call(self.op, values))
+                for call in (exported, lambda *values: traced_sample.call(self.op, values))
             ),
             rtol=1e-5,
             atol=1e-5,
