@@ -31,6 +31,7 @@ from frnet.datasets.faces.head import Head  # noqa: E402
 _ERROR, _YAW = 0.03, 28.0  # a fit is used up to this error, and on pictures that show the face from the front
 _SIDE = 160  # of backgrounds, pixels
 _SCALES = (200, 350, 500, 800)
+_LARGEST = 1600  # of a picture that backgrounds are cut of
 
 
 def main() -> None:
@@ -145,8 +146,12 @@ def _pictures(folders: list[Path], rng: np.random.Generator) -> list[np.ndarray]
     for path in sorted(path for folder in folders for path in folder.rglob("*")):
         if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"):
             picture = cv2.imread(str(path))
-            if picture is not None and min(picture.shape[:2]) >= _SIDE:
-                crops += _crops(picture, 30, rng, np.zeros((0, 5)))
+            if picture is None or min(picture.shape[:2]) < _SIDE:
+                continue
+            if max(picture.shape) > _LARGEST:
+                factor = _LARGEST / max(picture.shape)
+                picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            crops += _crops(picture, 30, rng, np.zeros((0, 5)))
     return crops
 
 
