@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
-import click
 import numpy as np
 import pytest
 import table
@@ -91,11 +91,11 @@ def test_the_page_of_examples_shows_every_example():
     assert sorted(shown) == sorted(f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py"))
 
 
-def _commands() -> dict[str, click.Command]:
+def _commands() -> dict[str, Any]:
     return typer.main.get_command(app).commands
 
 
-def _options(command: click.Command) -> set[str]:
+def _options(command: Any) -> set[str]:
     named = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
     return {name for name in named if name.startswith("-")} | {"--help"}
 

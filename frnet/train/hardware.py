@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +25,10 @@ _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mi
 @contextmanager
 def open_fabric(section: HardwareSection) -> Iterator[Fabric]:
     """Start the processes that the configuration or ``torchrun`` asks for; each of them goes on inside.
+
+    What was set up with it has to be gone by the end of the block, save in frames of an exception, which are cleared. A
+    network in DistributedDataParallel that outlived the processes' group would destroy it with the interpreter's lock
+    in its hand and wait for gloo's threads, one of which may be waiting for that lock.
 
     Raises:
         ConfigError: devices that this machine does not have, or a precision that they do not.
@@ -49,8 +55,12 @@ def open_fabric(section: HardwareSection) -> Iterator[Fabric]:
     try:
         yield fabric
         fabric.barrier()  # what the first process writes is there for all of them
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         if fabric.world_size > 1 and not begun:  # gloo's threads must not outlive it
+            gc.collect()
             torch.distributed.destroy_process_group()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
+from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
@@ -16,7 +17,7 @@ from .config_files import ConfigError
 from .data import TrainingData, open_data, open_network_morphable
 from .hardware import describe_environment, deterministic_kernels, open_fabric, process_batch_size
 from .logs import RunLog
-from .run_folder import RunFolder
+from .run_folder import RunFolder, RunState
 from .trainer import Trainer, TrainResult
 
 __all__ = ["train"]
@@ -59,19 +60,32 @@ def train(
         open_fabric(config.hardware) as fabric,
         RunLog(console, active=fabric.is_global_zero) as log,
     ):
-        batch_size = process_batch_size(config.batch_size, fabric.world_size)
-        with fabric.rank_zero_first(local=True):
-            size, cache = network.config.input_size, folder.path / "synthetic"
-            data = open_data(config, morphable, size, cache, log.progress_of("preparing the data"))
-        if state is None:
-            _check_pretrained(config, data)
-        trainer = Trainer(config, folder, fabric, network, data, batch_size, log)
-        if fabric.is_global_zero:
-            folder.create(config, describe_environment(fabric))
-        log.open_tensorboard(folder.tensorboard, 0 if state is None else state.step)
-        if state is not None:
-            trainer.restore(state)
-        return trainer.train()
+        return _run(config, folder, state, morphable, network, fabric, log)
+
+
+def _run(
+    config: TrainConfig,
+    folder: RunFolder,
+    state: RunState | None,
+    morphable: MorphableModel,
+    network: nn.Module,
+    fabric: Fabric,
+    log: RunLog,
+) -> TrainResult:
+    """What each of the processes does. Its trainer is gone when they end, as :func:`open_fabric` asks for."""
+    batch_size = process_batch_size(config.batch_size, fabric.world_size)
+    with fabric.rank_zero_first(local=True):
+        size, cache = network.config.input_size, folder.path / "synthetic"
+        data = open_data(config, morphable, size, cache, log.progress_of("preparing the data"))
+    if state is None:
+        _check_pretrained(config, data)
+    trainer = Trainer(config, folder, fabric, network, data, batch_size, log)
+    if fabric.is_global_zero:
+        folder.create(config, describe_environment(fabric))
+    log.open_tensorboard(folder.tensorboard, 0 if state is None else state.step)
+    if state is not None:
+        trainer.restore(state)
+    return trainer.train()
 
 
 def _build_network(config: TrainConfig, morphable: MorphableModel, begun: bool) -> nn.Module:

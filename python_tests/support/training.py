@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -43,10 +44,15 @@ def environment() -> dict[str, str]:
 
 
 def run(command: list[str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, and gives what it printed."""
-    return subprocess.run(
-        command, env=environment(), cwd=ROOT, text=True, capture_output=True, timeout=timeout, check=False
-    )
+    """Runs a command to its end, and gives what it printed; after the timeout it and its own processes are killed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(), cwd=ROOT, start_new_session=True, **pipes) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def finished_run(out: Path, *overrides: str, options: Sequence[str] = ()) -> str:

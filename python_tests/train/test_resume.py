@@ -101,9 +101,10 @@ def test_killed_stopped_and_resumed_it_gives_the_same_bits(tmp_path, cache, undi
     assert_same(stored_tensors(out), undisturbed)
 
 
-# In float64: twelve steps of a network with batch normalisation multiply what is rounded by many powers of ten, in one
-# process as in two.
+# In float64, and two epochs: every step of a network with batch normalisation multiplies what is rounded by about ten, in
+# one process as in two.
 SHARED = (
+    "epochs=2",
     "hardware={precision: float64, accelerator: cpu}",
     "optimizer={kind: adamw, lr: 1e-3}",
     "loss={kind: frnet, balance: gradient, resample: 10}",
@@ -138,11 +139,47 @@ def test_two_processes_are_one_with_twice_the_batch(alone, shared_by_two):
     assert_close(shared_by_two, alone)
 
 
-def test_torchrun_starts_them_as_well_and_the_bits_are_the_same(tmp_path, cache, shared_by_two):
-    out = tmp_path / "run"
-    command = small_command(out, *SHARED, cache)
+# Destroys the group as torch does, once no network that is spread over processes holds it any more.
+CHECKED = """
+import gc, torch.distributed
+from torch.nn.parallel import DistributedDataParallel
+from frnet import cli
+
+destroy = torch.distributed.destroy_process_group
+
+def checked(group=None):
+    if group is None:  # that of all processes
+        held = [each for each in gc.get_objects() if isinstance(each, DistributedDataParallel)]
+        assert not held, "a network outlives the group of its processes"
+        print("the group is destroyed", flush=True)
+    destroy(group)
+
+torch.distributed.destroy_process_group = checked
+cli.main()
+"""
+
+
+def under_torchrun(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
     assert command[:3] == [sys.executable, "-m", "frnet"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "frnet"]
-    result = run([*launcher, *command[3:]])
+    script = folder / "checked.py"
+    script.write_text(CHECKED)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    return run([*launcher, *command[3:]])
+
+
+def test_torchrun_starts_them_as_well_and_the_bits_are_the_same(tmp_path, cache, shared_by_two):
+    """And no network destroys the group: that waited for gloo's threads with the lock they need in its hand, now and
+    then, for ever."""
+    out = tmp_path / "run"
+    result = under_torchrun(tmp_path, small_command(out, *SHARED, cache))
     assert result.returncode == 0, result.stderr
+    assert result.stdout.count("the group is destroyed") == 2
     assert_same(stored_tensors(out), shared_by_two)
+
+
+def test_a_run_that_fails_destroys_the_group_as_well(tmp_path, cache):
+    diverging = ["optimizer={kind: sgd, lr: 1e30}", "schedule.warmup_epochs=0"]
+    result = under_torchrun(tmp_path, small_command(tmp_path / "run", *SHARED, cache, *diverging))
+    assert result.returncode != 0
+    assert "learning rate (1e+30) is too high" in result.stderr
+    assert result.stdout.count("the group is destroyed") == 2, result.stderr
