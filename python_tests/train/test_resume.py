@@ -101,8 +101,8 @@ def test_killed_stopped_and_resumed_it_gives_the_same_bits(tmp_path, cache, undi
     assert_same(stored_tensors(out), undisturbed)
 
 
-# In float64, and two epochs: every step of a network with batch normalisation multiplies what is rounded by about ten, in
-# one process as in two.
+# In float64, and two epochs: every step of a network with batch normalisation multiplies what is rounded by about ten,
+# in one process as in two.
 SHARED = (
     "epochs=2",
     "hardware={precision: float64, accelerator: cpu}",
