@@ -68,7 +68,7 @@ def main() -> None:
     names = [str(name) for name in ict["expression_names"]]
     rng = np.random.default_rng(0)
     coefficients = draw_expressions(rng, SAMPLE, names)
-    shapes = shape_components(np.stack([rows @ mode for mode in identity]), weights, mirror, SHAPES)
+    shapes = shape_components(np.stack([rows @ mode for mode in identity]), mean, weights, mirror, SHAPES)
     expressions, centre = expression_components(
         np.stack([rows @ mode for mode in expression]), coefficients, weights, mirror, names
     )

@@ -88,7 +88,7 @@ def test_parameters_make_nearly_the_points(factory, store):
     placed = ops.reconstruct_vertices(params, faces.morphable.subset(faces.vertices)).numpy()
     across = np.stack([placed[..., 0] - 1, factory.size - placed[..., 1]], -1)
     away = np.linalg.norm(across - points[..., :2].numpy(), axis=2)
-    assert away.mean() < 1.8  # pixels: perspective, and what 50 components lack
+    assert away.mean() < 2.0  # pixels: perspective, and what 50 components lack
     assert torch.equal(points[:, :68, :2], torch.stack([sample.landmarks for sample in batch]))
 
 

@@ -45,14 +45,16 @@ def metric(points: np.ndarray, skin: np.ndarray, landmarks: np.ndarray) -> np.nd
     return weights
 
 
-def shape_components(modes: np.ndarray, weights: np.ndarray, mirror: np.ndarray, count: int) -> Components:
+def shape_components(
+    modes: np.ndarray, points: np.ndarray, weights: np.ndarray, mirror: np.ndarray, count: int
+) -> Components:
     """Principal components of faces whose ``modes`` [S, N, 3] have independent coefficients of deviation 1.
 
     The population is that of the faces and their mirror images, so that the components mirror too.
     """
     both = _with_mirrored(modes, mirror)
     directions, kept = _principal(both, weights, count)
-    return Components(_signed(np.tensordot(directions, both, 1)), kept)
+    return Components(_signed(np.tensordot(directions, both, 1), points), kept)
 
 
 def expression_components(
@@ -112,8 +114,8 @@ def _project(faces: np.ndarray, basis: np.ndarray, weights: np.ndarray) -> np.nd
     return np.linalg.solve(a @ a.T, a @ (faces * root).reshape(len(faces), -1).T).T
 
 
-def _signed(basis: np.ndarray) -> np.ndarray:
-    """Eigenvectors have no sign of their own: the coordinate that moves most moves up, right or forward."""
-    flat = basis.reshape(len(basis), -1)
+def _signed(basis: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Eigenvectors have no sign of their own: on the right half, what moves most moves up, right or forward."""
+    flat = basis[:, points[:, 0] > 0.1].reshape(len(basis), -1)  # of both halves it would be a toss-up
     most = flat[np.arange(len(flat)), np.abs(flat).argmax(1)]
     return basis * np.sign(most)[:, None, None]

@@ -34,8 +34,8 @@ class PoseRanges:
     yaw: float = 92.0
     pitch: float = 60.0
     roll: float = 50.0
-    scale: float = 0.1
-    shift: float = 0.045
+    scale: float = 0.12
+    shift: float = 0.06
 
     def __post_init__(self) -> None:
         if not (self.frontal >= 0 and self.turned >= 0 and self.frontal + self.turned <= 1):
