@@ -18,11 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 
+from shipped_weights.card import fill  # noqa: E402
 from shipped_weights.measure import Errors, aflw2000_errors, photo_errors, rendered_errors  # noqa: E402
 
 from frnet.align import FaceAligner  # noqa: E402
 from frnet.evaluate import YAW_BINS  # noqa: E402
 from frnet.morphable import open_morphable  # noqa: E402
+from frnet.weights import builtin_weights  # noqa: E402
 
 
 def main() -> None:
@@ -37,6 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--detector", default="builtin", help="for whole pictures, with --final")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--cards", action="store_true", help="put the tables of builtin and small into their cards")
     arguments = parser.parse_args()
     morphable = None if arguments.model is None else open_morphable(arguments.model)
     (yunet,) = sorted((arguments.shared / "yunet").glob("*.onnx"))
@@ -55,6 +58,8 @@ def main() -> None:
         if arguments.final:
             measured += aflw2000_errors(aligner, arguments.shared / "aflw2000-3d-sample")
         figures[name] = [errors.summary() for errors in measured]
+        if arguments.cards and name in builtin_weights():
+            fill(builtin_weights()[name].with_suffix(".md"), "measured", table(figures[name]))
         print(f"{name}: {aligner.checkpoint.architecture}, {aligner.input_size} px\n\n{table(figures[name])}\n")
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -3,14 +3,14 @@
     python tools/ship_weights.py RUN/best.safetensors mobile_frnet
 
 writes ``frnet/weights/data/mobile_frnet.safetensors`` and says how large it is and what rounding changes, on faces of
-the store that the run validated with. Scales, shifts and running statistics stay float32.
+the store that the run validated with. Scales, shifts and running statistics stay float32. The card beside the file gets
+the recipe.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 
+from shipped_weights.card import fill, recipe_lines  # noqa: E402
 from shipped_weights.measure import open_store, predict_store  # noqa: E402
 from shipped_weights.recipe import store_of, training_recipe  # noqa: E402
 
@@ -49,7 +50,10 @@ def main() -> None:
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, from {arguments.checkpoint.stat().st_size / 1e6:.2f} MB")
     print(f"{checkpoint.architecture}, {config.input_size} px, width {config.width:g}, licence {checkpoint.licence}")
     moved = compare(checkpoint, load_checkpoint(path), store, arguments.faces)
-    print(json.dumps(recipe, indent=1))
+    card = path.with_suffix(".md")
+    if card.is_file():
+        fill(card, "recipe", recipe_lines(recipe))
+    print(recipe_lines(recipe))
     if moved > _LARGEST:
         sys.exit(f"rounding moves landmarks by {moved:.3f} % of a face, more than {_LARGEST} %: not fit to ship")
 
