@@ -88,7 +88,7 @@ def align(
         ),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least score of a face; 0.8 by default.")
+        float | None, typer.Option(min=0, max=1, help="Least score of a face; by default the detector's.")
     ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder of results.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="NAME.json; without --out, lines on stdout.")] = False,

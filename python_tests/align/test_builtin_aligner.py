@@ -108,4 +108,4 @@ def test_a_face_that_the_weights_were_not_trained_for(grid, files):
     ):
         FaceAligner(other)
     with pytest.raises(FileNotFoundError, match="did you mean 'builtin'"):
-        FaceAligner("bultin")
+        FaceAligner("builtins")

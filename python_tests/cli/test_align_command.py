@@ -182,7 +182,10 @@ def test_wrong_command_lines(run, shared, data, options):
         (["align", photo, *options, "--out", photo / "out"], "--out: nothing can be written to"),
         (["align", photo, *options, "--out", photo], "--out"),
         (["align", photo, "--model", "none.npz"], "there is no file or folder none.npz; the face that comes with"),
-        (["align", photo, "--weights", "bultin"], "there is no file bultin, and the weights that come with frnet are"),
+        (
+            ["align", photo, "--weights", "builtins"],
+            "there is no file builtins, and the weights that come with frnet are",
+        ),
         (["export", data["weights"], "model.pt"], "model.pt must end in .onnx"),
         (["convert", data["weights"], photo / "a.safetensors"], "DST: nothing can be written to"),
         (["evaluate", shared / "photos", *options, "--out", photo / "out"], "--out: nothing can be written to"),

@@ -135,7 +135,7 @@ def test_export_takes_names(run, tmp_path, monkeypatch):
     ((checkpoint, path, morphable),) = written
     assert (checkpoint.path, path) == (builtin_weights()["small"], tmp_path / "small.onnx")
     assert morphable.name == MorphableModel.builtin().name
-    result = run("export", "smal", tmp_path / "small.onnx")
+    result = run("export", "smalls", tmp_path / "small.onnx")
     assert result.returncode == 2
     assert "the weights that come with frnet are builtin, small" in re.sub(r"\s*│\n│\s*", " ", result.stderr)
 

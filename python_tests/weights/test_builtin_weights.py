@@ -122,8 +122,8 @@ def test_another_morphable_model_is_refused(grid):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("bultin", "no weights of that name come with frnet; did you mean 'builtin'"),
-        ("smal", "did you mean 'small'"),
+        ("builtins", "no weights of that name come with frnet; did you mean 'builtin'"),
+        ("smalls", "did you mean 'small'"),
         ("resnet", "those are 'builtin', 'small'"),
         ("runs/small", "checkpoint runs/small: no such file$"),
         ("none.safetensors", r"checkpoint none\.safetensors: no such file$"),
