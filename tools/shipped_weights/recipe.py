@@ -23,7 +23,7 @@ def training_recipe(checkpoint: Path) -> dict[str, Any]:
 
     Returns:
         ``runs``, each with its whole configuration, versions, seeds, faces seen and validation error; and the faces
-        seen in all. What a run's folder does not say is left out.
+        seen in all. What a run's folder does not say is left out, and so is a run that began the others and is gone.
 
     Raises:
         OSError, ValueError: the folder is that of no run.
@@ -43,7 +43,7 @@ def _runs(checkpoint: Path) -> Iterator[dict[str, Any]]:
     folder = checkpoint.parent
     config = _config(folder)
     earlier = config["model"].get("pretrained")
-    if earlier:
+    if earlier and Path(earlier).with_name("config.yaml").is_file():
         yield from _runs(Path(earlier))
     run: dict[str, Any] = {"config": _without_places(config), "seed": config["seed"], "weights": checkpoint.name}
     environment = folder / "environment.json"
