@@ -61,7 +61,7 @@ def test_recipes_in_sentences(tmp_path, store):
     recipe = training_recipe(write_run(tmp_path / "a", store, "model.settings={input_size: 64, width: 0.5}"))
     recipe["runs"][0]["faces"]["store"]["ingredients"] = {"portraits": 0.4}
     text = recipe_lines(recipe)
-    assert "64 px, width 0.5: 6 epochs in batches of 16, 320 samples seen" in text
+    assert "64 px, width 0.5: a schedule of 6 epochs in batches of 16, 320 samples seen" in text
     assert "a store of 32 faces of seed 0, 40% of them turned portraits" in text
     assert "4.00 % on rendered faces of another seed" in text
 

@@ -36,7 +36,7 @@ def recipe_lines(recipe: dict[str, Any]) -> str:
         error = run.get("validation_nme_percent")
         came_to = "" if error is None else f", {error:.2f} % on rendered faces of another seed"
         lines.append(
-            f"- {shape}{begun}: {config['epochs']} epochs in batches of {config['batch_size']}, "
+            f"- {shape}{begun}: a schedule of {config['epochs']} epochs in batches of {config['batch_size']}, "
             f"{run.get('samples_seen', 0):,} samples seen; a store of {made}{share}; "
             f"{config['optimizer']['kind']} with a rate of {config['optimizer']['lr']:g} ({schedule['kind']}), "
             f"seed {run['seed']}; {versions}, {run.get('device', 'cpu')}{came_to}"
