@@ -33,6 +33,7 @@ from frnet.geometry.similarity import (
     crop_view,
     label_positions,
     relative_affine,
+    resize_params,
     transform_params,
     transform_points,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "project_300wlp",
     "relative_affine",
     "require_roi",
+    "resize_params",
     "roi_from_box",
     "roi_from_landmarks",
     "roi_from_landmarks_benchmark",
