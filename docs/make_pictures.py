@@ -1,16 +1,16 @@
-"""Makes the pictures of the documentation, in docs/assets.
+"""Makes the pictures of the documentation, in docs/assets, and the figures that pages show of them.
 
 Run: pip install openpeople==0.1.2 && python docs/make_pictures.py
 
 What they show may be shown: the portrait is computer-made (openpeople, MIT), the grey heads are the built-in
-face, cut out of ICT-FaceKit (MIT); the notices lie beside the pictures. The public files that the README names are
-expected in FRNET_SHARED.
+face, cut out of ICT-FaceKit (MIT); the notices lie beside the pictures. Run it again when the weights that come with
+frnet are others.
 """
 
 from __future__ import annotations
 
 import importlib.resources
-import os
+import json
 from pathlib import Path
 
 import cv2
@@ -19,10 +19,10 @@ import torch
 
 from frnet import geometry, ops
 from frnet.align import Face, FaceAligner, draw_axes, draw_landmarks, draw_mesh, read_image
-from frnet.morphable import MorphableModel, open_morphable
+from frnet.morphable import MorphableModel
 
-ASSETS = Path(__file__).parent / "assets"
-SHARED = Path(os.environ.get("FRNET_SHARED", "../shared/data"))
+ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "docs" / "assets"
 CLAY = (205, 215, 228)  # BGR
 PORTRAIT_SIZE, PANEL_SIZE = 720, 320  # pixels
 
@@ -33,13 +33,10 @@ def main() -> None:
     portrait = cut_portrait(read_image(Path(str(person))))
     save("portrait.jpg", portrait, 85)
 
-    aligner = FaceAligner(
-        SHARED / "3ddfa/weights/mb05_120x120.pth",
-        open_morphable(SHARED / "3ddfa/bfm_grid64_basis.npz", SHARED / "3ddfa/landmark_basis"),
-        detector=next((SHARED / "yunet").glob("*.onnx")),
-        passes=2,
-    )
-    (face,) = aligner(portrait)
+    aligner = FaceAligner()
+    (face,) = aligner(ASSETS / "portrait.jpg")
+    write_between(ROOT / "README.md", "face", table(face))
+    write_between(ROOT / "docs" / "command-line.md", "record", record(face))
     save("face.jpg", panels(portrait, face, aligner.triangles), 88)
     save("landmarks.jpg", numbered(portrait, face), 82)
     save("parameters.jpg", parameters(), 85)
@@ -104,6 +101,39 @@ def parameters() -> np.ndarray:
         [head(yaw=yaw) for yaw in (-60, -30, 0, 30, 60)],
     )
     return cv2.vconcat([cv2.hconcat(row) for row in rows])
+
+
+def table(face: Face) -> str:
+    """What the README says of the portrait."""
+    yaw, pitch, roll = face.pose
+    x, y = face.landmarks[30, :2]
+    return f"""| what comes out | | in the picture above |
+|---|---|---|
+| `face.pose` | yaw, pitch and roll of the head, in degrees | {yaw:.1f}, {pitch:.1f}, {roll:.1f} |
+| `face.landmarks` | 68 points: x and y in pixels, z towards you | the tip of the nose at ({x:.1f}, {y:.1f}) |
+| `face.vertices` | the mesh | {len(face.vertices)} points |
+| `face.params` | the 62 numbers of a face model that all of this is made from | |
+| `face.score`, `face.box`, `face.roi` | how surely a face was found, and where | {face.score:.2f} |"""
+
+
+def record(face: Face) -> str:
+    """What the page of the command line says of the JSON of the portrait."""
+    values = face.to_dict()
+    values["landmarks"] = [np.round(values["landmarks"][0], 1).tolist(), "... 68 of them"]
+    values["params"] = [*(float(f"{value:.3g}") for value in values["params"][:4]), "... 62 of them"]
+    values["pose"] = {name: round(value, 1) for name, value in values["pose"].items()}
+    for name in ("roi", "box"):
+        values[name] = np.round(values[name], 1).tolist()
+    values["score"] = round(values["score"], 2)
+    lines = ",\n            ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in values.items())
+    return f'```json\n{{"image": "docs/assets/portrait.jpg",\n "faces": [{{{lines}}}]}}\n```'
+
+
+def write_between(page: Path, name: str, text: str) -> None:
+    """Puts a text between two marks of a page."""
+    begin, end = f"<!-- {name}: written by docs/make_pictures.py -->\n", f"<!-- end of {name} -->"
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(f"{before}{begin}\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def save(name: str, picture: np.ndarray, quality: int) -> None:

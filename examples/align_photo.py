@@ -5,23 +5,18 @@ Run: python examples/align_photo.py [PHOTO] [FOLDER FOR THE RESULTS]
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import cv2
 
 from frnet.align import FaceAligner, draw_faces, read_image
-from frnet.morphable import open_morphable
 
-SHARED = Path(os.environ.get("FRNET_SHARED", "../shared/data"))  # the public files, see the README
-MODEL = open_morphable(SHARED / "3ddfa/bfm_grid64_basis.npz", SHARED / "3ddfa/landmark_basis")
-WEIGHTS = SHARED / "3ddfa/weights/mb05_120x120.pth"
-(DETECTOR,) = (SHARED / "yunet").glob("*.onnx")
+PORTRAIT = Path(__file__).parents[1] / "docs" / "assets" / "portrait.jpg"  # of a computer-made person
 
 
 def main(photo: Path, out: Path) -> None:
-    aligner = FaceAligner(WEIGHTS, MODEL, detector=DETECTOR)
+    aligner = FaceAligner()  # weights, face model and detector come with frnet
     image = read_image(photo)
     faces = aligner(image)
     assert faces, f"no face in {photo}"
@@ -41,4 +36,4 @@ def main(photo: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     given = [Path(argument) for argument in sys.argv[1:]]
-    main(*given, *(SHARED / "photos/4.jpg", Path("out"))[len(given) :])
+    main(*given, *(PORTRAIT, Path("out"))[len(given) :])

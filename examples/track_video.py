@@ -17,12 +17,8 @@ import cv2
 import numpy as np
 
 from frnet.align import FaceAligner, FaceTracker, read_image
-from frnet.morphable import open_morphable
 
 SHARED = Path(os.environ.get("FRNET_SHARED", "../shared/data"))
-MODEL = open_morphable(SHARED / "3ddfa/bfm_grid64_basis.npz", SHARED / "3ddfa/landmark_basis")
-WEIGHTS = SHARED / "3ddfa/weights/mb05_120x120.pth"
-(DETECTOR,) = (SHARED / "yunet").glob("*.onnx")
 
 
 def frames(source: str) -> Iterator[np.ndarray]:
@@ -40,7 +36,7 @@ def panned(photo: Path, count: int = 30) -> Iterator[np.ndarray]:
 
 
 def main(source: str | None) -> None:
-    tracker = FaceTracker(FaceAligner(WEIGHTS, MODEL, detector=DETECTOR), redetect_every=10)
+    tracker = FaceTracker(FaceAligner(), redetect_every=10)
     noses = defaultdict(list)  # number of a face -> where its nose was, frame by frame
     for frame in panned(SHARED / "photos/trump_hillary.jpg") if source is None else frames(source):
         for track in tracker(frame):

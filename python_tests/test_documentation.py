@@ -20,7 +20,6 @@ from frnet import ops
 from frnet.align import FaceAligner
 from frnet.cli import app
 from frnet.models import complexity, count_ops, create_model, list_models
-from frnet.morphable import open_morphable
 from frnet.train import builtin_configs
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +51,7 @@ def test_the_python_of_a_page_runs(page, files, shared, tmp_path, monkeypatch, r
     (tmp_path / "test.configs").symlink_to(shared / "3ddfa" / "test.configs")
     monkeypatch.chdir(tmp_path)
     namespace = {
-        "aligner": FaceAligner(files.weights, open_morphable(files.grid, files.landmarks), detector=files.yunet),
+        "aligner": FaceAligner(),
         "frames": [np.zeros((90, 90, 3), np.uint8)],
         "pred": rng.uniform(1, 120, (2000, 2, 68)),
         "paths": [tmp_path / "one.jpg"],
@@ -64,9 +63,8 @@ def test_the_python_of_a_page_runs(page, files, shared, tmp_path, monkeypatch, r
         exec(compile(block, page, "exec"), namespace)
 
 
-def test_the_readme_shows_what_comes_out(files):
-    aligner = FaceAligner(files.weights, open_morphable(files.grid, files.landmarks), detector=files.yunet)
-    (face,) = aligner(DOCS / "assets" / "portrait.jpg")
+def test_the_readme_shows_what_comes_out():
+    (face,) = FaceAligner()(DOCS / "assets" / "portrait.jpg")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
 
     def shown(row: str) -> list[float]:

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import ast
 import logging
+import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
-PAGES = {"index.md": "README.md", "changelog.md": "CHANGELOG.md"}
+PAGES = {
+    "index.md": "README.md",
+    "changelog.md": "CHANGELOG.md",
+    "weights.md": "frnet/weights/data/mobile_frnet.md",
+    "weights-small.md": "frnet/weights/data/mobile_frnet_small.md",
+    "builtin-face.md": "frnet/morphable/data/builtin_face.md",
+}
 _log = logging.getLogger("mkdocs.hooks.pages")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """README.md and CHANGELOG.md as pages, with links as they are from there."""
+    """Files beside docs as pages, with links to one another and to docs as they are from there."""
+    pages = {(ROOT / source).resolve(): page for page, source in PAGES.items()}
     for page, source in PAGES.items():
-        text = (ROOT / source).read_text(encoding="utf-8").replace("](docs/", "](")
-        files.append(File.generated(config, page, content=text.replace("](CHANGELOG.md)", "](changelog.md)")))
+        folder = (ROOT / source).parent
+
+        def link(found: re.Match[str], folder: Path = folder) -> str:
+            target = (folder / found[1]).resolve()
+            if target in pages:
+                return f"]({pages[target]}"
+            return f"]({target.relative_to(ROOT / 'docs')}" if target.is_relative_to(ROOT / "docs") else found[0]
+
+        text = re.sub(r"\]\(([^()#:\s]+)", link, (ROOT / source).read_text(encoding="utf-8"))
+        files.append(File.generated(config, page, content=text))
     return files
 
 

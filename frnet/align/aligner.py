@@ -17,12 +17,12 @@ from frnet import geometry, ops
 from frnet.io.images import Image, check_image, read_image
 from frnet.models import complexity
 from frnet.morphable import MorphableModel, open_morphable
-from frnet.weights import Checkpoint, check_basis, choose_whitening, load_checkpoint
+from frnet.weights import Checkpoint, check_basis, choose_whitening, find_morphable, load_checkpoint
 
 from .crops import Crop, check_normalisation, following_crop, network_input, upright_params
 from .detectors import Detector
 from .face import Face, Pose
-from .open_detector import open_detector
+from .open_detector import BUILTIN, open_detector
 from .regions import Regions, check_boxes, detected_regions
 from .threads import limited_threads
 
@@ -38,12 +38,16 @@ class FaceAligner:
     it was. One that is known to belong to other weights is refused, and so is a morphable model that is not the one
     a checkpoint says it was trained for.
 
+    Without arguments all three are those that come with frnet: weights, morphable model, detector.
+
     Args:
-        weights: a checkpoint file, a :class:`frnet.models.Checkpoint`, or a network. Objects are copied.
-        morphable: a morphable model, or a file or folder of one (see :func:`frnet.morphable.open_morphable`).
+        weights: ``"builtin"``; ``"small"``, less exact and several times as fast; a checkpoint file, a
+            :class:`frnet.models.Checkpoint`, or a network. Objects are copied.
+        morphable: a morphable model, or what :func:`frnet.morphable.open_morphable` takes; by default the built-in
+            face, for weights that were trained for it.
         whitening: a file, or a pair (mean, std) of arrays or text files.
-        detector: a YuNet ``.onnx`` file, a Haar ``.xml`` file, a :class:`Detector`, or None: then calls must
-            say where the faces are.
+        detector: ``"builtin"``, a YuNet ``.onnx`` file, a Haar ``.xml`` file, a :class:`Detector`, or None: then calls
+            must say where the faces are.
         passes: how often the network sees a face, at least 1. From the second time on, the crop comes from
             the landmarks of the time before, which fits the face better than a detector's box does. By default
             twice where the crop comes from a box, and once where it is given, as by the landmarks of the frame
@@ -53,7 +57,8 @@ class FaceAligner:
 
     Raises:
         FileNotFoundError, CheckpointError, ValueError: a file is missing, damaged, or does not fit the
-            others; the message names it. Also a device of another kind.
+            others; the message names it. Also weights of another morphable model than the built-in one, without
+            ``morphable``; and a device of another kind.
         RuntimeError: ``device`` is CUDA, and torch sees none, or not so many.
 
     Note:
@@ -61,17 +66,18 @@ class FaceAligner:
         many on torch's (see :mod:`frnet.align.threads`); torch's own setting stays as it is.
 
     Example:
-        >>> aligner = FaceAligner("mb05_120x120.pth", "bfm_noneck_v3.pkl", detector="yunet.onnx")  # doctest: +SKIP
+        >>> aligner = FaceAligner()
         >>> for face in aligner("photo.jpg"):  # doctest: +SKIP
         ...     print(face.pose.yaw, face.landmarks[30])
+        >>> aligner = FaceAligner("mb05_120x120.pth", "bfm_noneck_v3.pkl", detector="yunet.onnx")  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        weights: str | os.PathLike | Checkpoint | nn.Module,
-        morphable: MorphableModel | str | os.PathLike,
+        weights: str | os.PathLike | Checkpoint | nn.Module = "builtin",
+        morphable: MorphableModel | str | os.PathLike | None = None,
         whitening: Any = None,
-        detector: Detector | str | os.PathLike | None = None,
+        detector: Detector | str | os.PathLike | None = "builtin",
         passes: int | None = None,
         device: torch.device | str | None = None,
         batch_size: int = 64,
@@ -79,12 +85,11 @@ class FaceAligner:
         if (passes is not None and passes < 1) or batch_size < 1:
             raise ValueError(f"FaceAligner: passes and batch_size must be >= 1, got {passes} and {batch_size}")
         self.device = open_device(device)
-        self.detector = open_detector(detector)
+        self._detector = detector if detector == BUILTIN else open_detector(detector)
         self.passes, self.batch_size = passes, batch_size
         self.checkpoint = checkpoint = _open_checkpoint(weights)
         check_normalisation(checkpoint)
-        if not isinstance(morphable, MorphableModel):
-            morphable = open_morphable(morphable)
+        morphable = _open_morphable(morphable, checkpoint)
         check_basis(checkpoint, morphable)
         if morphable.landmarks is None or len(morphable.landmarks) != 68:
             count = 0 if morphable.landmarks is None else len(morphable.landmarks)
@@ -102,6 +107,13 @@ class FaceAligner:
         self.morphable = morphable.with_whitening(*chosen.whitening).to(device=self.device, dtype=torch.float32)
         self._landmark_model = self.morphable.landmark_model()
         self._landmark_index = self.morphable.landmarks.cpu().numpy()
+
+    @property
+    def detector(self) -> Detector | None:
+        """What finds the faces, if anything does; the built-in one is opened when it is first asked for."""
+        if self._detector == BUILTIN:
+            self._detector = open_detector(BUILTIN)
+        return self._detector
 
     @property
     def triangles(self) -> NDArray[np.int64]:
@@ -263,6 +275,21 @@ class FaceAligner:
             box=None if place.boxes is None else place.boxes[index].copy(),
             score=None if place.scores is None else float(place.scores[index]),
         )
+
+
+def _open_morphable(morphable: MorphableModel | str | os.PathLike | None, checkpoint: Checkpoint) -> MorphableModel:
+    if isinstance(morphable, MorphableModel):
+        return morphable
+    if morphable is not None:
+        return open_morphable(morphable)
+    found = find_morphable(checkpoint)
+    if found is None:
+        basis = "does not say for which" if checkpoint.basis is None else f"was trained for {checkpoint.basis}"
+        raise ValueError(
+            f"FaceAligner: {checkpoint.title} needs its morphable model and {basis}, which is not the built-in face; "
+            "pass morphable="
+        )
+    return found
 
 
 def _open_checkpoint(weights: str | os.PathLike | Checkpoint | nn.Module) -> Checkpoint:

@@ -13,7 +13,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from frnet.cli.console import attempt, complain, err, note
-from frnet.cli.options import Device, WhiteningFile, check_writable, file_option
+from frnet.cli.options import (
+    Device,
+    WhiteningFile,
+    check_writable,
+    detector_source,
+    model_source,
+    named_option,
+    weights_source,
+)
 
 if TYPE_CHECKING:
     from frnet.align import FaceAligner, FileResult
@@ -23,17 +31,25 @@ if TYPE_CHECKING:
 _LONGEST_LISTING = 3  # names of files in a folder that were passed over
 
 Weights = Annotated[
-    Path | None,
-    file_option("Checkpoint: .safetensors, or .pth of 3DDFA or 3DDFA_V2.", "--weights", "-w", envvar="FRNET_WEIGHTS"),
+    str,
+    named_option(
+        weights_source,
+        "builtin|small|FILE",
+        "The network: one that comes with frnet, .safetensors, or .pth of 3DDFA or 3DDFA_V2.",
+        "--weights",
+        "-w",
+        envvar="FRNET_WEIGHTS",
+    ),
 ]
 Model = Annotated[
-    Path | None,
-    typer.Option(
+    str | None,
+    named_option(
+        model_source,
+        "builtin|PATH",
+        "Morphable model: .safetensors, .pkl, .mat, .npz or a folder; the built-in one for weights made for it.",
         "--model",
         "-m",
-        exists=True,
         envvar="FRNET_MODEL",
-        help="Morphable model: .safetensors, .pkl, .mat, .npz or a folder.",
     ),
 ]
 Landmarks = Annotated[
@@ -42,9 +58,16 @@ Landmarks = Annotated[
         exists=True, file_okay=False, envvar="FRNET_LANDMARKS", help="Folder of the landmark basis, for a grid .npz."
     ),
 ]
-DetectorFile = Annotated[
-    Path | None,
-    file_option("YuNet .onnx, or a Haar .xml on OpenCV 4.", "--detector", "-d", envvar="FRNET_DETECTOR"),
+DetectorSource = Annotated[
+    str,
+    named_option(
+        detector_source,
+        "builtin|FILE",
+        "What finds the faces: frnet's own, YuNet .onnx, or a Haar .xml on OpenCV 4.",
+        "--detector",
+        "-d",
+        envvar="FRNET_DETECTOR",
+    ),
 ]
 
 
@@ -53,9 +76,9 @@ def align(
         list[str],
         typer.Argument(metavar="INPUT", help="Images, folders of images, videos; or a camera's number, as 0."),
     ],
-    weights: Weights = None,
+    weights: Weights = "builtin",
     model: Model = None,
-    detector: DetectorFile = None,
+    detector: DetectorSource = "builtin",
     landmarks: Landmarks = None,
     whitening: WhiteningFile = None,
     passes: Annotated[
@@ -65,7 +88,7 @@ def align(
         ),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least score of a face; 0.8 by default.")
+        float | None, typer.Option(min=0, max=1, help="Least score of a face; by default the detector's.")
     ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", "-o", file_okay=False, help="Folder of results.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="NAME.json; without --out, lines on stdout.")] = False,
@@ -83,14 +106,6 @@ def align(
 
     Exit status: 0 if every file was read, faces or not; 1 if any was not; 2 for a wrong command line.
     """
-    needed = {
-        "--weights FILE (a checkpoint)": weights,
-        "--model FILE (a morphable model)": model,
-        "--detector FILE (a YuNet .onnx, which finds the faces)": detector,
-    }
-    if lacking := [option for option, value in needed.items() if value is None]:
-        names = ", ".join(f"FRNET_{name}" for name in ("WEIGHTS", "MODEL", "DETECTOR"))
-        raise typer.BadParameter(f"also give {' and '.join(lacking)}; or set {names} once for all")
     if out_dir is None and (overlay or obj or ply):
         raise typer.BadParameter("--overlay, --obj and --ply write files: also give --out DIR")
     if out_dir is not None:
@@ -116,7 +131,7 @@ def align(
 
     aligner = FaceAligner(
         weights,
-        open_morphable(model, landmarks),
+        None if model is None else open_morphable(model, landmarks),
         whitening=whitening,
         detector=open_detector(detector, min_score),
         passes=passes,

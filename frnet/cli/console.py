@@ -22,6 +22,7 @@ out, err = Console(emoji=False), Console(stderr=True, emoji=False)
 _OPTIONS = {
     "detector": "--detector",
     "device": "--device",
+    "morphable": "--model",
     "score_threshold": "--min-score",
     "weights": "--weights",
     "whitening": "--whitening",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from frnet.cli.console import note, print_whole, require, right, say
-from frnet.cli.options import check_writable
+from frnet.cli.options import check_writable, detector_source, model_source, named_option, weights_source
 
 if TYPE_CHECKING:
     from frnet.evaluate.command import Report
@@ -31,6 +32,10 @@ def _panel_folder(panel: str, help_text: str, *names: str):
     return _panel(panel, help_text, *names, exists=True, file_okay=False)
 
 
+def _panel_named(parse: Callable[[str], str], metavar: str, help_text: str, *names: str):
+    return named_option(parse, metavar, help_text, *names, rich_help_panel=_NETWORK)
+
+
 def evaluate(
     truth: Annotated[
         Path,
@@ -41,14 +46,25 @@ def evaluate(
             help="AFLW2000-3D: images and .mat files; or 3DDFA's folder test.configs.",
         ),
     ],
-    weights: Annotated[Path | None, _panel_file(_NETWORK, "Checkpoint.", "--weights", "-w")] = None,
+    weights: Annotated[
+        str | None,
+        _panel_named(
+            weights_source,
+            "builtin|small|FILE",
+            "Checkpoint; by default, without --predictions, the network that comes with frnet.",
+            "--weights",
+            "-w",
+        ),
+    ] = None,
     model: Annotated[
-        Path | None, _panel(_NETWORK, "Morphable model; also for params of a file.", "--model", "-m", exists=True)
+        str | None,
+        _panel_named(model_source, "builtin|PATH", "Morphable model; also for params of a file.", "--model", "-m"),
     ] = None,
     landmarks: Annotated[Path | None, _panel_folder(_NETWORK, "Folder of the landmark basis, for a grid .npz.")] = None,
     whitening: Annotated[Path | None, _panel_file(_NETWORK, "Whitening .pkl, if not that of the weights.")] = None,
     detector: Annotated[
-        Path | None, _panel_file(_NETWORK, "Also with its boxes and two passes.", "--detector", "-d")
+        str | None,
+        _panel_named(detector_source, "builtin|FILE", "Also with its boxes and two passes.", "--detector", "-d"),
     ] = None,
     device: Annotated[str, _panel(_NETWORK, "Where it runs, such as cpu or cuda.")] = "cpu",
     name: Annotated[str | None, _panel(_NETWORK, "What tables call it; the weights' file name by default.")] = None,
@@ -99,7 +115,7 @@ def evaluate(
 
     request = Request(
         truth=truth,
-        weights=weights,
+        weights="builtin" if weights is None and not predictions else weights,
         model=model,
         landmarks=landmarks,
         whitening=whitening,

@@ -8,19 +8,26 @@ from typing import Annotated
 import typer
 
 from frnet.cli.console import require, say
-from frnet.cli.options import Landmarks, check_writable
+from frnet.cli.options import Landmarks, check_writable, model_source, named_option, weights_source
 
 Model = Annotated[
-    Path | None,
-    typer.Option(
-        "--model", "-m", exists=True, help="Morphable model: the file then also gives landmarks and vertices."
+    str | None,
+    named_option(
+        model_source,
+        "builtin|PATH",
+        "Morphable model: the file then also gives landmarks and vertices.",
+        "--model",
+        "-m",
     ),
 ]
 
 
 def export(
     src: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", exists=True, dir_okay=False, help=".safetensors or .pth of 3DDFA.")
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT", parser=weights_source, help="builtin, small, .safetensors or .pth of 3DDFA."
+        ),
     ],
     dst: Annotated[Path, typer.Argument(metavar="OUT", dir_okay=False, help="The .onnx file to write.")],
     model: Model = None,

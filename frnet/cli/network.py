@@ -11,7 +11,7 @@ from frnet.morphable import MorphableModel
 __all__ = ["open_network"]
 
 
-def open_network(request: Request, morphable: MorphableModel, detector: Path | None) -> Network:
+def open_network(request: Request, morphable: MorphableModel, detector: str | Path | None) -> Network:
     """An aligner of the network that a request names; with a detector it looks at every face twice.
 
     Raises:

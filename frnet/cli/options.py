@@ -3,17 +3,68 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Device", "Landmarks", "WhiteningFile", "check_writable", "file_option"]
+__all__ = [
+    "Device",
+    "Landmarks",
+    "WhiteningFile",
+    "check_writable",
+    "detector_source",
+    "file_option",
+    "model_source",
+    "named_option",
+    "weights_source",
+]
+
+_BUILTIN = "builtin"  # what stands for the part that comes with frnet
 
 
 def file_option(help_text: str, *names: str, envvar: str | None = None):
     """An option that names a file, which must exist."""
     return typer.Option(*names, exists=True, dir_okay=False, envvar=envvar, help=help_text)
+
+
+def named_option(parse: Callable[[str], Any], metavar: str, help_text: str, *names: str, **settings: Any):
+    """An option that names a file, or something that comes with frnet.
+
+    Args:
+        parse: what makes the value of the text, such as :func:`weights_source`.
+        metavar: what stands for the value in the help.
+        help_text: what the help says.
+        names: of the option.
+        settings: as ``typer.Option`` takes them.
+    """
+    return typer.Option(*names, parser=parse, metavar=metavar, help=help_text, **settings)
+
+
+def weights_source(text: str) -> str:
+    """A checkpoint file, or a name of :func:`frnet.weights.builtin_weights`."""
+    if not Path(text).is_file():
+        from frnet.weights import builtin_weights  # loads torch, so only where it is needed
+
+        if text not in builtin_weights():
+            names = ", ".join(builtin_weights())
+            raise typer.BadParameter(f"there is no file {text}, and the weights that come with frnet are {names}")
+    return text
+
+
+def model_source(text: str) -> str:
+    """A file or folder of a morphable model, or ``builtin``."""
+    if text != _BUILTIN and not Path(text).exists():
+        raise typer.BadParameter(f"there is no file or folder {text}; the face that comes with frnet is {_BUILTIN}")
+    return text
+
+
+def detector_source(text: str) -> str:
+    """A file of a detector, or ``builtin``."""
+    if text != _BUILTIN and not Path(text).is_file():
+        raise typer.BadParameter(f"there is no file {text}; the detector that comes with frnet is {_BUILTIN}")
+    return text
 
 
 Landmarks = Annotated[

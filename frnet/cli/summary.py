@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 import typer
@@ -41,5 +42,23 @@ def summary(
         counts = map(str, ops[each])
         table.add_row(each, f"{cost.params / 1e6:.3f}", theirs[0], f"{cost.macs / 1e9:.4f}", theirs[1], *counts)
     print_whole(table)
+    _print_weights(costs)
     if not costs:
         raise typer.Exit(1)
+
+
+def _print_weights(networks: Collection[str]) -> None:
+    """The weights that come with frnet for these networks."""
+    from frnet.models import complexity, load_checkpoint
+    from frnet.weights import builtin_weights
+
+    headers = right("input, px", "parameters, M", "multiply-adds, G", "file, MB")
+    table = Table(Column("weights", no_wrap=True), Column("network", no_wrap=True), *headers, title="come with frnet")
+    for name, path in builtin_weights().items():
+        checkpoint = load_checkpoint(name)
+        if checkpoint.architecture in networks:
+            cost, size = complexity(checkpoint.model), path.stat().st_size
+            figures = (f"{cost.params / 1e6:.3f}", f"{cost.macs / 1e9:.4f}", f"{size / 1e6:.1f}")
+            table.add_row(name, checkpoint.architecture, str(checkpoint.input_size), *figures)
+    if table.row_count:
+        print_whole(table)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from frnet.datasets.aflw2000 import AFLW2000Sample, list_aflw2000
 from frnet.io.images import read_image
 from frnet.morphable import MorphableModel, open_morphable
+from frnet.weights import find_morphable, load_checkpoint
+from frnet.weights.builtin import find_weights
 
 from .aflw2000 import Evaluation, evaluate_aflw2000, truth_of_aflw2000
 from .bootstrap import BootstrapIntervals
@@ -45,7 +47,9 @@ class Request:
 
     Attributes:
         truth: folder of images with ``.mat`` files, or 3DDFA's ``test.configs``.
-        weights, model, landmarks, whitening, detector, device: the network, if one is evaluated.
+        weights, model, landmarks, whitening, detector, device: the network, if one is evaluated. Weights, model and
+            detector are files or what such parts of frnet are called, as ``"builtin"``; without a model it is the
+            built-in face, for weights that were trained for it.
         predictions: files of other methods.
         crops, crop_list: folder of published crops, for a network on ``test.configs``, and their order.
         data: of ``test.configs``: ``"aflw2000"`` or ``"aflw"``.
@@ -60,11 +64,11 @@ class Request:
     """
 
     truth: Path
-    weights: Path | None = None
-    model: Path | None = None
+    weights: str | Path | None = None
+    model: str | Path | None = None
     landmarks: Path | None = None
     whitening: Path | None = None
-    detector: Path | None = None
+    detector: str | Path | None = None
     device: str = "cpu"
     predictions: tuple[Path, ...] = ()
     crops: Path | None = None
@@ -92,9 +96,7 @@ class Request:
             if value not in known:
                 raise RequestError(f"{option} must be {' or '.join(known)}, got {value}")
         if self.weights is None and not self.predictions:
-            raise RequestError("give --weights and --model to evaluate a network, or --predictions FILE")
-        if self.weights is not None and self.model is None:
-            raise RequestError("--weights also needs --model, which makes landmarks of the network's output")
+            raise RequestError("give --weights to evaluate a network, or --predictions FILE")
         configs = is_test_configs(self.truth)
         if configs and self.weights is not None and self.crops is None:
             raise RequestError("a network on test.configs also needs --crops DIR, the 120x120 crops that belong to it")
@@ -159,8 +161,8 @@ class Network(NamedTuple):
     whitening: str
 
 
-OpenNetwork = Callable[[Request, MorphableModel, Path | None], Network]
-"""Opens the network of a request: with its morphable model, and with a detector's file where it has to find faces."""
+OpenNetwork = Callable[[Request, MorphableModel, str | Path | None], Network]
+"""Opens the network of a request: with its morphable model, and with a detector where it has to find faces."""
 
 
 def run(request: Request, open_network: OpenNetwork) -> Report:
@@ -188,7 +190,7 @@ def run(request: Request, open_network: OpenNetwork) -> Report:
         samples = list_aflw2000(request.truth)
         truths = [truth_of_aflw2000(samples)]
     dense = None if request.dense_truth is None else read_dense_truth(request.dense_truth)
-    morphable = None if request.model is None else _open_model(request)
+    morphable = None if request.model is None and request.weights is None else _open_model(request)
     files = [read_predictions(path, morphable, dense is not None) for path in request.predictions]
     for predictions in files:  # before a network runs, which takes longer
         predictions.in_order_of(truths[0].names, len(truths[0]))
@@ -223,13 +225,13 @@ def _configs_truths(request: Request, names: list[str] | None) -> list[Truth]:
 def _network(
     request: Request,
     report: Report,
-    open_network: Callable[[Path | None], Network],
+    open_network: Callable[[str | Path | None], Network],
     samples: list[AFLW2000Sample] | None,
     truth: Truth,
     crops: list[Path] | None,
 ) -> Iterator[tuple[Predictions, Evaluation | None]]:
     """What the network says: once for crops, once per rule of cropping for images."""
-    name, vertices = request.name or request.weights.stem, request.dense_truth is not None
+    name, vertices = request.name or find_weights(request.weights).stem, request.dense_truth is not None
     predict, report.whitening = open_network(None)
     if samples is None:
         yield predict_crops(predict, crops, truth, name, vertices), None
@@ -244,7 +246,10 @@ def _network(
 
 def _open_model(request: Request) -> MorphableModel:
     """The model of the request; cut down to its landmarks where no mesh is asked for, which saves time and memory."""
-    model = open_morphable(request.model, request.landmarks)
+    if request.model is not None:
+        model = open_morphable(request.model, request.landmarks)
+    elif (model := find_morphable(load_checkpoint(request.weights))) is None:
+        raise RequestError(f"{request.weights} also needs --model: it is not known to be trained for the built-in face")
     whole = request.dense_truth is not None or model.landmarks is None
     return model if whole else model.landmark_model()
 

@@ -64,6 +64,15 @@ def network_settings(name: str, num_params: int = 62, **config) -> Any:
     return variant.config(num_params=num_params, **{**variant.fixed, **config})
 
 
+def fixed_settings(name: str) -> dict[str, Any]:
+    """The fields of the config that a name fixes: ``{"width": 0.5}`` of ``mobilenet_v1_050``.
+
+    Raises:
+        ValueError: an unknown name (the message has the nearest one).
+    """
+    return dict(_find(name).fixed)
+
+
 def architecture_of(name: str) -> str:
     """The architecture behind a name: ``mobilenet_v1`` of ``mobilenet_v1_050``.
 

@@ -11,17 +11,17 @@ import numpy as np
 from frnet.morphable.model import MorphableModel
 
 _KNOWN = (
-    ".safetensors of ours, .pkl of 3DDFA_V2, .mat (BFM), .npz (BFM grid or ICT-FaceKit), or a folder: "
+    "'builtin', .safetensors of ours, .pkl of 3DDFA_V2, .mat (BFM), .npz (BFM grid or ICT-FaceKit), or a folder: "
     "3DDFA's landmark basis, 3DDFA's train.configs, or ICT's FaceXModel"
 )
 
 
 def open_morphable(path: str | os.PathLike, landmarks: str | os.PathLike | None = None) -> MorphableModel:
-    """Open a model file or folder by what it contains.
+    """Open the built-in face, or a model file or folder by what it contains.
 
     Args:
-        path: a ``.safetensors`` file of ours; 3DDFA_V2's ``bfm_noneck_v3.pkl``; a BFM ``.mat``; the BFM grid
-            or the ICT model as ``.npz``; a folder with 3DDFA's landmark basis (``u_base.txt``...), with
+        path: ``"builtin"``; a ``.safetensors`` file of ours; 3DDFA_V2's ``bfm_noneck_v3.pkl``; a BFM ``.mat``; the BFM
+            grid or the ICT model as ``.npz``; a folder with 3DDFA's landmark basis (``u_base.txt``...), with
             3DDFA's ``train.configs`` (``u_shp.npy``...) or with ICT's ``FaceXModel``.
         landmarks: folder of the landmark basis; needed with the BFM grid alone, which has no landmarks.
 
@@ -29,6 +29,8 @@ def open_morphable(path: str | os.PathLike, landmarks: str | os.PathLike | None 
         FileNotFoundError: there is no such file or folder.
         ValueError: none of the formats, or a damaged file.
     """
+    if path == "builtin":
+        return MorphableModel.builtin()
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"morphable model {path}: no such file or folder")

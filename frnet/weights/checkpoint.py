@@ -2,7 +2,7 @@
 
 Two kinds of file are read. Our own are safetensors: weights under ``model.``, whitening under ``whitening.``, what
 identifies the morphable model under ``basis.``, and the rest (architecture, its config, normalisation, input size,
-licence, where the weights came from, the morphable model's name and sizes) as text metadata. The others are the
+licence, recipe, where the weights came from, the morphable model's name and sizes) as text metadata. The others are the
 ``.pth`` and ``.pth.tar`` files of 3DDFA and 3DDFA_V2, read with ``torch.load(weights_only=True)``, which admits tensors
 and plain containers alone: nothing in a file is run.
 """
@@ -29,6 +29,7 @@ from frnet.models.registry import build_from_config
 from frnet.morphable import MorphableModel, load_whitening
 
 from .basis import BasisIdentity
+from .builtin import find_weights
 from .checkpoint_3ddfa import network_from_3ddfa
 from .contents import Checkpoint, Normalisation
 from .errors import CheckpointError
@@ -41,26 +42,31 @@ FORMAT = "frnet-checkpoint-1"
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Read a checkpoint of ours, of 3DDFA or of 3DDFA_V2.
+    """Read the weights that come with frnet, or a checkpoint of ours, of 3DDFA or of 3DDFA_V2.
 
     Weights are float32 in the result, whatever the file holds. The width of a 3DDFA network is taken from its
     first convolution.
 
     Args:
-        path: a ``.safetensors`` file that :func:`save_checkpoint` wrote, or a ``.pth`` / ``.pth.tar`` file.
+        path: a ``.safetensors`` file that :func:`save_checkpoint` wrote, or a ``.pth`` / ``.pth.tar`` file; or a name
+            of :func:`frnet.weights.builtin_weights`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, and no weights of that name.
         CheckpointError: not a readable checkpoint, another architecture, or weights of the wrong shape. The
             message names the file and says what differs.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path}: {'not a file' if path.exists() else 'no such file'}")
+    path = find_weights(path)
     return _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
 
 
-def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, morphable: MorphableModel | None = None) -> None:
+def save_checkpoint(
+    path: str | os.PathLike,
+    checkpoint: Checkpoint,
+    morphable: MorphableModel | None = None,
+    *,
+    half: bool = False,
+) -> None:
     """Write a checkpoint as safetensors, complete or not at all; the same checkpoint gives the same bytes.
 
     What ``torch.compile`` or data parallelism wrapped around the network is left out.
@@ -70,9 +76,13 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, morphable: 
         checkpoint: what to write.
         morphable: the model the weights were trained for; what identifies it is written too (see
             :class:`frnet.weights.basis.BasisIdentity`). By default what ``checkpoint`` says of it, if anything.
+        half: whether kernels and matrices are written as float16, which halves the file. Vectors, among them the
+            scales, shifts and running statistics of normalisations, stay as they are: they are small, and rounding
+            them moves whole channels.
 
     Raises:
-        CheckpointError: ``morphable`` is not the model that ``checkpoint`` belongs to.
+        CheckpointError: ``morphable`` is not the model that ``checkpoint`` belongs to; a weight that float16 cannot
+            hold.
         ValueError: the name does not end in ``.safetensors``, by which readers recognise the format.
         OSError: the folder does not exist or cannot be written to.
     """
@@ -84,6 +94,8 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, morphable: 
     if morphable is not None:
         checkpoint = checkpoint.trained_for(morphable)
     state = plain_names(checkpoint.network.state_dict())
+    if half:
+        state = {name: _halved(name, value) if value.dim() > 1 else value for name, value in state.items()}
     tensors = {f"model.{name}": value.contiguous() for name, value in state.items()}
     if checkpoint.whitening is not None:
         mean, std = checkpoint.whitening
@@ -97,6 +109,8 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint, morphable: 
         "licence": checkpoint.licence,
         "source_format": checkpoint.source_format,
     }
+    if checkpoint.recipe:
+        metadata["recipe"] = json.dumps(checkpoint.recipe, sort_keys=True)
     if checkpoint.basis is not None:
         tensors |= checkpoint.basis.tensors()
         metadata["basis"] = checkpoint.basis.metadata()
@@ -156,6 +170,7 @@ def _load_safetensors(path: Path) -> Checkpoint:
         model = build_from_config(metadata["architecture"], json.loads(metadata["config"]))
         normalisation = Normalisation(**json.loads(metadata["normalisation"]))
         source_format, licence = metadata["source_format"], metadata["licence"]
+        recipe = json.loads(metadata.get("recipe", "{}"))
         basis = BasisIdentity.from_file(metadata["basis"], tensors) if "basis" in metadata else None
         if basis is not None and basis.num_params != model.config.num_params:
             raise ValueError(f"the basis is {basis}, the network gives {model.config.num_params} parameters")
@@ -169,7 +184,7 @@ def _load_safetensors(path: Path) -> Checkpoint:
             whitening = load_whitening((tensors["whitening.mean"], tensors["whitening.std"]))
         except ValueError as error:
             raise CheckpointError(f"checkpoint {path}: {error}") from error
-    checkpoint = Checkpoint(model.eval(), whitening, source_format, normalisation, licence, path, basis)
+    checkpoint = Checkpoint(model.eval(), whitening, source_format, normalisation, licence, path, basis, recipe)
     if whitening is not None:
         check_whitening(checkpoint, whitening, "in its metadata")
     return checkpoint
@@ -232,6 +247,13 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
         if not torch.isfinite(value).all():
             raise CheckpointError(f"checkpoint {path}: {name} holds values that are not finite")
     model.load_state_dict(state)
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    half = value.half()
+    if not torch.isfinite(half).all():
+        raise CheckpointError(f"save_checkpoint: {name} holds values that float16 cannot: up to {value.abs().max():g}")
+    return half
 
 
 def _some(names: list[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -39,6 +41,8 @@ class Checkpoint:
         licence: as stated by whoever wrote the file; ``"unknown"`` where nobody did.
         path: the file it was read from, if any.
         basis: which morphable model the weights were trained for, where the file says so.
+        recipe: how the weights were trained, as whoever wrote the file stated it; JSON can hold it. It is kept and
+            shown, never acted upon.
     """
 
     model: nn.Module = field(repr=False)
@@ -48,6 +52,7 @@ class Checkpoint:
     licence: str = "unknown"
     path: Path | None = None
     basis: BasisIdentity | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def title(self) -> str:

@@ -7,14 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 import frnet
-from frnet import cli
 from frnet.cli.console import in_options
 from frnet.models import count_ops, create_model, load_checkpoint
 from frnet.morphable import MorphableModel
@@ -33,25 +31,6 @@ def data(shared) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def options(data) -> list[str]:
     return [part for name, path in data.items() for part in (f"--{name}", str(path))]
-
-
-@pytest.fixture
-def run(monkeypatch, capfd):
-    """Calls the command in this process, which saves importing torch every time."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def call(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["frnet", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        printed = capfd.readouterr()
-        return SimpleNamespace(returncode=status, stdout=printed.out, stderr=printed.err)
-
-    return call
 
 
 def test_as_a_process(options, tmp_path):
@@ -198,11 +177,15 @@ def test_wrong_command_lines(run, shared, data, options):
     ]
     for arguments, message in (
         (["align", photo, *options, "--overlay"], "also give --out DIR"),
-        (["align", photo, *without_detector], "also give --detector FILE"),
+        (["align", photo, *without_detector, "--detector", "none.onnx"], "there is no file none.onnx"),
         (["align", photo, *options, "--min-score", "1.5"], "--min-score"),
         (["align", photo, *options, "--out", photo / "out"], "--out: nothing can be written to"),
         (["align", photo, *options, "--out", photo], "--out"),
-        (["align", photo], "also give --weights FILE (a checkpoint) and --model FILE"),
+        (["align", photo, "--model", "none.npz"], "there is no file or folder none.npz; the face that comes with"),
+        (
+            ["align", photo, "--weights", "builtins"],
+            "there is no file builtins, and the weights that come with frnet are",
+        ),
         (["export", data["weights"], "model.pt"], "model.pt must end in .onnx"),
         (["convert", data["weights"], photo / "a.safetensors"], "DST: nothing can be written to"),
         (["evaluate", shared / "photos", *options, "--out", photo / "out"], "--out: nothing can be written to"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frnet.morphable import open_morphable
+from frnet.morphable import MorphableModel, open_morphable
 
 
 def test_every_format_at_hand(shared, files, grid, tmp_path):
@@ -14,6 +14,7 @@ def test_every_format_at_hand(shared, files, grid, tmp_path):
     assert open_morphable(shared / "ict-facekit/ict_face_model_light.npz").num_vertices == 26719
     grid.save(tmp_path / "grid.safetensors")
     assert open_morphable(str(tmp_path / "grid.safetensors")).num_vertices == 4164
+    assert open_morphable("builtin").name == MorphableModel.builtin().name
 
 
 def test_a_grid_alone_has_no_landmarks(files):
