@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 
 from shipped_weights.card import fill  # noqa: E402
-from shipped_weights.measure import Errors, aflw2000_errors, photo_errors, rendered_errors  # noqa: E402
+from shipped_weights.measure import Errors, aflw2000_errors, open_labeller, photo_errors, rendered_errors  # noqa: E402
 
 from frnet.align import FaceAligner  # noqa: E402
 from frnet.evaluate import YAW_BINS  # noqa: E402
@@ -42,12 +42,7 @@ def main() -> None:
     parser.add_argument("--cards", action="store_true", help="put the tables of builtin and small into their cards")
     arguments = parser.parse_args()
     morphable = None if arguments.model is None else open_morphable(arguments.model)
-    (yunet,) = sorted((arguments.shared / "yunet").glob("*.onnx"))
-    labeller = FaceAligner(
-        arguments.shared / "3ddfa/weights/mb05_120x120.pth",
-        open_morphable(arguments.shared / "3ddfa/landmark_basis"),
-        detector=yunet,
-    )
+    labeller = open_labeller(arguments.shared)
     figures = {}
     for name in arguments.checkpoints:
         aligner = FaceAligner(name, morphable, detector=arguments.detector if arguments.final else None)

@@ -17,10 +17,18 @@ from frnet.align import FaceAligner, read_image
 from frnet.datasets import SyntheticFaces, network_input
 from frnet.evaluate import evaluate_aflw2000, list_aflw2000, nme_percent, summarise_bins
 from frnet.io.images import IMAGE_SUFFIXES
-from frnet.morphable import MorphableModel
+from frnet.morphable import MorphableModel, open_morphable
 from frnet.weights import Checkpoint, choose_whitening
 
-__all__ = ["Errors", "aflw2000_errors", "open_store", "photo_errors", "predict_store", "rendered_errors"]
+__all__ = [
+    "Errors",
+    "aflw2000_errors",
+    "open_labeller",
+    "open_store",
+    "photo_errors",
+    "predict_store",
+    "rendered_errors",
+]
 
 JAW = slice(0, 17)
 INNER = slice(17, 68)
@@ -108,6 +116,17 @@ def rendered_errors(
     yaw = geometry.pose_angles(np.stack([sample.params.numpy() for sample in samples]).astype(np.float64))[:, 0]
     predicted = predict_store(checkpoint, faces, morphable)
     return Errors.of(f"{len(faces)} rendered faces", predicted[..., :2], truth, yaw)
+
+
+def open_labeller(shared: Path) -> FaceAligner:
+    """3DDFA_V2's mb05 with YuNet, which finds faces in photographs and says where their landmarks are.
+
+    Args:
+        shared: folder of the public files.
+    """
+    (yunet,) = (shared / "yunet").glob("*.onnx")
+    weights = shared / "3ddfa/weights/mb05_120x120.pth"
+    return FaceAligner(weights, open_morphable(shared / "3ddfa/landmark_basis"), detector=yunet)
 
 
 def photo_errors(aligner: FaceAligner, labeller: FaceAligner, folder: Path) -> Errors:
