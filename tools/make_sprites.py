@@ -1,6 +1,6 @@
 """Makes the heads that scenes for the face detector are put together of; see tools/train_detector.py.
 
-    python tools/make_sprites.py --ict FaceXModel --assets DIR --output DIR [--sprites 8000] [--seed 0]
+python tools/make_sprites.py --ict FaceXModel --assets DIR --output DIR [--sprites 8000] [--seed 0]
 """
 
 from __future__ import annotations

@@ -181,7 +181,9 @@ class _Run:
     @torch.inference_mode()
     def _report(self, line: dict, validation: list[Scene]) -> None:
         batch = self._arguments.batch
-        parts = [self._losses(self._average, *_batch(validation[n : n + batch])) for n in range(0, len(validation), batch)]
+        parts = [
+            self._losses(self._average, *_batch(validation[n : n + batch])) for n in range(0, len(validation), batch)
+        ]
         line = {"step": self._step, **line, "validation": np.mean(parts, 0).round(4).tolist()}
         print(json.dumps(line), flush=True)
         with (self._arguments.output / "log.jsonl").open("a", encoding="utf-8") as log:

@@ -11,8 +11,9 @@ import numpy as np
 from frnet.datasets.faces.degrade import degrade
 from frnet.datasets.faces.scene_parts import Person
 from frnet.datasets.faces.sprites import BEHIND, PORTRAIT, SpriteStore
+from frnet.geometry import clockwise, upright_box
 
-__all__ = ["Scene", "SceneMaker", "upright_box"]
+__all__ = ["Scene", "SceneMaker"]
 
 _SMALLEST, _LARGEST = 12.0, 1.2  # of a face: longer side of its landmarks' box, pixels; and in sides of the scene
 _ENLARGED = 2.0  # photographs of people, at most
@@ -187,7 +188,7 @@ class _Canvas:
         """Puts a layer with its middle at a place, scaled, and turned clockwise by degrees."""
         size = len(self.image)
         flip = np.diag([-1.0, 1.0]) if mirrored else np.eye(2)
-        linear = scale * _turn(turn) @ flip
+        linear = scale * clockwise(turn) @ flip
         offset = place - linear @ layer.middle
         source, shrink = layer.levels[0], 1
         while scale * shrink < 0.5 and min(source.shape[:2]) > 2:
@@ -246,28 +247,6 @@ class _Canvas:
         self._owner[there][(inside[there] > 0) & (alpha > 127)] = len(self._known)
 
 
-def upright_box(landmarks: np.ndarray, roll: float) -> tuple[float, float, float, float]:
-    """Middle, width and height of the box about landmarks [68, 2] in the frame of a face turned by so many degrees.
-
-    The middle is in the picture's frame.
-
-    Example:
-        >>> upright_box(np.array([[0, 0], [4, 0], [4, 10], [0, 10]]), 90.0)  # the face lies on its side
-        (2.0, 5.0, 10.0, 4.0)
-    """
-    turn = _turn(roll)
-    upright = landmarks @ turn
-    low, high = upright.min(0), upright.max(0)
-    x, y = turn @ (low + high) / 2
-    return float(x), float(y), float(high[0] - low[0]), float(high[1] - low[1])
-
-
-def _turn(degrees: float) -> np.ndarray:
-    """Rotation that turns clockwise where y points down."""
-    angle = np.deg2rad(degrees)
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-
 def _roll(rng: np.random.Generator) -> float:
     return float(rng.normal(0, 10) if rng.random() < 0.6 else rng.uniform(-180, 180))
 
@@ -281,13 +260,11 @@ def _plain_layer(image: np.ndarray, unit: float) -> _Layer:
     return _Layer((image,), np.empty((0, 68, 2), np.float32), np.empty(0), unit, middle)
 
 
-def _outlined(
-    rng: np.random.Generator, image: np.ndarray, x: float, y: float, reach: float, roll: float
-) -> np.ndarray:
+def _outlined(rng: np.random.Generator, image: np.ndarray, x: float, y: float, reach: float, roll: float) -> np.ndarray:
     """The picture with what lies beyond a box or an ellipse made transparent; its edge is soft or hard."""
     mask = np.zeros(image.shape[:2], np.uint8)
     half = reach * np.exp(rng.normal(0, 0.06, 2))
-    up = _turn(roll) @ [0.0, -rng.uniform(0.0, 0.25) * reach]
+    up = clockwise(roll) @ [0.0, -rng.uniform(0.0, 0.25) * reach]
     if rng.random() < 0.5:
         cv2.ellipse(mask, ((x + up[0], y + up[1]), tuple(2 * half), roll), 255, -1)
     else:
