@@ -15,8 +15,8 @@ SIZES = (240, 110, 56, 40, 28)  # longer side of the landmarks' box, pixels
 ROLLS = (0, 30, 60, 90, 180)
 CLOSE_UPS = (0.8, 1.0, 1.2)  # the same side, in shorter sides of the picture
 
-# Faces of 3DDFA's and PRNet's sample photographs, x0, y0, x1, y1: checked by eye. The drawing (5.jpg) is left out, and so
-# is what lies behind the people.
+# Faces of 3DDFA's and PRNet's sample photographs, x0, y0, x1, y1: YuNet's boxes, checked by eye. The drawing (5.jpg) is
+# left out.
 PHOTOS = {
     "1.jpg": [(41, 34, 197, 192)],
     "2.jpg": [(42, 67, 151, 176)],

@@ -7,7 +7,8 @@
 ``--cutouts`` pictures of things with an alpha channel. ``--people`` is openpeople's folder of people and ``--points``
 MediaPipe's points on them, as for tools/make_face_assets.py: all but the character sheets, on which not all faces are
 known, are taken as they are. The output holds the resolved settings (``settings.json``), the state from which a run
-goes on (``state.pt``), a log (``log.jsonl``) and the averaged weights in half precision (``face_detector.safetensors``).
+goes on (``state.pt``), a log (``log.jsonl``), and the averaged weights in half precision
+(``face_detector.safetensors``).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class DetectionLossParts(NamedTuple):
         total: what to minimise.
         score: quality focal loss of all cells.
         box: 1 - GIoU.
-        roll: 1 - cosine of the error.
+        roll: half the squared distance of cosine and sine; 1 - cosine of the error, where their length is 1.
     """
 
     total: Tensor
@@ -47,7 +47,7 @@ class DetectionLoss(nn.Module):
         roll_weight: of the rolls.
     """
 
-    def __init__(self, box_weight: float = 2.0, roll_weight: float = 0.5) -> None:
+    def __init__(self, box_weight: float = 2.0, roll_weight: float = 1.5) -> None:
         super().__init__()
         self.box_weight, self.roll_weight = box_weight, roll_weight
 
@@ -75,8 +75,8 @@ class DetectionLoss(nn.Module):
             overlap, general = _upright_overlap(given, wanted)
             quality[answers] = overlap.detach().clamp(min=0).sqrt()
             box = (1 - general).sum() / count
-            turn = F.normalize(given[:, 4:6], dim=1, eps=1e-4)
-            roll = (1 - (turn * wanted[:, 4:6]).sum(1)).sum() / count
+            # Of vectors, not of their directions: the length of those would grow, and the gradient die of it.
+            roll = (given[:, 4:6] - wanted[:, 4:6]).square().sum() / (2 * count)
         error = (quality - score.sigmoid()).square()
         focal = error * F.binary_cross_entropy_with_logits(score, quality, reduction="none")
         focal = (focal * ~ignored).sum() / count

@@ -1,4 +1,4 @@
-"""Scenes: faces are where the labels say, hidden ones are not asked for, and a number makes a scene once and for all."""
+"""Scenes: faces are where the labels say, hidden ones are not asked for, and a number makes the same scene again."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_fused_it_says_the_same(network):
 
 
 def test_training_is_not_fused():
-    with pytest.raises(RuntimeError, match="face_detector.*eval"):
+    with pytest.raises(RuntimeError, match=r"face_detector.*eval"):
         FaceDetectorNet().fuse()
 
 
