@@ -18,7 +18,7 @@ from frnet.io.images import Image, check_image
 from frnet.models import complexity
 from frnet.models.face_detector import FaceDetectorConfig, FaceDetectorNet, decode
 
-from .crops import LARGEST_ROLL
+from .crops import LARGEST_ROLL, Crop, cut_crop
 from .detectors import Detections, best_first
 from .threads import limited_threads
 
@@ -31,6 +31,11 @@ _STEP = 32  # pixels: both sides of what the network sees are multiples of it
 _COARSEST = 256  # pixels: side of the scenes it was trained on, in which the largest faces fill the picture
 _CLOSE_UP = 160  # longer side of the picture in the last look, which leaves a margin around it
 _MOST = 1000  # cells that are looked into, best first; a picture full of faces has some ten for each
+MOST_LOOKS = 24  # second looks at one picture: what is less likely than so many others is dropped
+CANDIDATE_SHARE = 0.6  # of the threshold that a candidate has to reach at first
+_SIDE, _CONTEXT = 128, 1.9  # pixels of a second look, and how much larger than the face's box its square is
+_SAME_AGAIN = 0.4  # IoU from which a second look means the same face
+_INSIDE = 0.8  # share of a box inside another, from which it is the same face
 _SAME = 0.6  # IoU from which two boxes are the same face seen twice, and are averaged
 
 
@@ -46,7 +51,8 @@ class FaceDetector:
     """Faces of all sizes and rolls, by the network that comes with the package.
 
     The network sees the picture with its longer side at ``max_size`` at most, halved until a face that fills the
-    picture is like those it was trained on, and once more with a margin around it. What it finds are the boxes of the
+    picture is like those it was trained on, and once more with a margin around it. What it finds is cut out, brought to
+    one size, stood upright if it is not, and looked at a second time. The results are the boxes of the
     68 landmarks in the frame of the face, so that crops are those that the alignment network was trained with. Faces
     need about 14 pixels from side to side in what the network sees: in a large picture with smaller ones, raise
     ``max_size``; time grows with its square.
@@ -99,8 +105,13 @@ class FaceDetector:
         """Find the faces of one image; see :class:`frnet.align.Detector`."""
         check_image(image)
         parts = [self._at_size(image, longer, margin) for longer, margin in self._sizes(max(image.shape[:2]))]
-        cells = _Cells(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        boxes, rolls, scores = _distinct(cells, self.nms_threshold)
+        found = _distinct(_Cells(*(np.concatenate(part) for part in zip(*parts, strict=True))), self.nms_threshold)
+        looks = min(len(found.scores), MOST_LOOKS)
+        if looks:
+            found = _distinct(self._look_again(image, found, looks), self.nms_threshold)
+        kept = found.scores >= self.score_threshold
+        boxes, scores = found.boxes[kept], found.scores[kept]
+        rolls = np.rad2deg(np.arctan2(found.turns[kept, 1], found.turns[kept, 0]))
         straight = geometry.straight_box(boxes, rolls)
         # The square about the landmarks as the aligner cuts it: along the picture's axes, or the face's own.
         spans = np.where(np.abs(rolls)[:, None] > LARGEST_ROLL, boxes[:, 2:], straight[:, 2:] - straight[:, :2])
@@ -144,7 +155,7 @@ class FaceDetector:
         grey = (127, 127, 127)  # what the convolutions add at their borders, or nearly
         padded = cv2.copyMakeBorder(image, margin, below, margin, right, cv2.BORDER_CONSTANT, value=grey)
         rows = self.cells(padded[None])[0].astype(np.float64)
-        rows = rows[rows[:, 6] >= self.score_threshold]
+        rows = rows[rows[:, 6] >= CANDIDATE_SHARE * self.score_threshold]
         rows = rows[np.argsort(-rows[:, 6], kind="stable")[:_MOST]]
         middle = (rows[:, :2] - margin + 0.5) * ratio - 0.5
         # The middle of a face that is seen lies in the picture, or just beside it.
@@ -152,6 +163,28 @@ class FaceDetector:
         inside = ((middle > -reach) & (middle < np.array([width, height]) + reach)).all(axis=1)
         boxes = np.concatenate([middle, rows[:, 2:4] * ratio.mean()], axis=1)
         return _Cells(boxes[inside], rows[inside, 4:6], rows[inside, 6])
+
+    def _look_again(self, image: Image, found: _Cells, looks: int) -> _Cells:
+        """The candidates as they show upright, in one size; what is found there counts as much as what was before."""
+        boxes, turns, scores = (part.copy() for part in found)
+        rolls = np.rad2deg(np.arctan2(turns[:looks, 1], turns[:looks, 0]))
+        half = 0.5 * _CONTEXT * boxes[:looks, 2:].max(axis=1)
+        crops = [Crop(np.concatenate([box[:2] - reach, box[:2] + reach]), roll)
+                 for box, reach, roll in zip(boxes, half, rolls, strict=False)]  # fmt: skip
+        rows = self.cells(np.stack([cut_crop(image, crop, _SIDE) for crop in crops])).astype(np.float64)
+        for index, (crop, cells) in enumerate(zip(crops, rows, strict=True)):
+            scale = (crop.roi[2] - crop.roi[0]) / _SIDE
+            turn = geometry.clockwise(crop.turn)
+            middle = (cells[:, :2] - (_SIDE - 1) / 2) * scale @ turn.T + boxes[index, :2]
+            seen = np.concatenate([middle, cells[:, 2:4] * scale], axis=1)
+            agreeing = np.flatnonzero(_overlap(seen, boxes[index]) > _SAME_AGAIN)
+            best = agreeing[np.argmax(cells[agreeing, 6])] if len(agreeing) else None
+            scores[index] = (scores[index] + (0.0 if best is None else cells[best, 6])) / 2
+            if best is not None:
+                boxes[index] = (boxes[index] + seen[best]) / 2
+                turns[index] = cells[best, 4:6] @ turn.T
+        scores[looks:] = 0.0
+        return _Cells(boxes, turns, scores)
 
 
 def load_detector_network(path: str | os.PathLike) -> FaceDetectorNet:
@@ -180,29 +213,33 @@ def load_detector_network(path: str | os.PathLike) -> FaceDetectorNet:
     return network.eval()
 
 
-def _distinct(cells: _Cells, threshold: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Boxes, rolls in degrees and scores of different faces, best first; each the mean of the cells that agree on it.
+def _distinct(cells: _Cells, threshold: float) -> _Cells:
+    """Different faces, best first; each the mean of the cells that agree on it.
 
     Boxes are compared as squares, since turned ones of one face may have changed sides.
     """
     order = np.argsort(-cells.scores, kind="stable")
     boxes, turns, scores = cells.boxes[order], cells.turns[order], cells.scores[order]
-    half = np.sqrt(boxes[:, 2:3] * boxes[:, 3:4]) / 2
-    low, high = boxes[:, :2] - half, boxes[:, :2] + half
-    areas = (2 * half[:, 0]) ** 2
     left = np.ones(len(boxes), bool)
-    found_boxes, found_rolls, found_scores = [], [], []
+    kept, mean_boxes, mean_turns = [], [], []
     for index in range(len(boxes)):
         if not left[index]:
             continue
-        common = (np.minimum(high, high[index]) - np.maximum(low, low[index])).clip(0).prod(axis=1)
-        overlap = common / np.maximum(areas + areas[index] - common, 1e-12)
+        overlap, inside = _overlap(boxes, boxes[index]), _overlap(boxes, boxes[index], of_smaller=True)
         agreeing = left & (overlap >= _SAME) & (turns @ turns[index] > 0)
+        agreeing[index] = True
         weights = scores[agreeing] ** 4
-        cosine, sine = weights @ turns[agreeing]
-        found_boxes.append(weights @ boxes[agreeing] / weights.sum())
-        found_rolls.append(np.rad2deg(np.arctan2(sine, cosine)))
-        found_scores.append(scores[index])
-        left &= overlap <= threshold
-        left[index] = False
-    return np.array(found_boxes).reshape(-1, 4), np.array(found_rolls), np.array(found_scores)
+        kept.append(index)
+        mean_boxes.append(weights @ boxes[agreeing] / weights.sum())
+        mean_turns.append(weights @ turns[agreeing] / weights.sum())
+        left &= (overlap <= threshold) & (inside <= _INSIDE)
+    return _Cells(np.array(mean_boxes).reshape(-1, 4), np.array(mean_turns).reshape(-1, 2), scores[kept])
+
+
+def _overlap(boxes: NDArray[np.float64], box: NDArray[np.float64], of_smaller: bool = False) -> NDArray[np.float64]:
+    """Intersection [n] of squares as large as boxes [n, 4] and one, over their union or over the smaller of them."""
+    half, other = np.sqrt(boxes[:, 2:].prod(axis=1, keepdims=True)) / 2, np.sqrt(box[2:].prod()) / 2
+    low, high = np.maximum(boxes[:, :2] - half, box[:2] - other), np.minimum(boxes[:, :2] + half, box[:2] + other)
+    common, areas = (high - low).clip(0).prod(axis=1), 4 * half[:, 0] ** 2
+    whole = np.minimum(areas, 4 * other**2) if of_smaller else areas + 4 * other**2 - common
+    return common / np.maximum(whole, 1e-12)
