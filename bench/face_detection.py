@@ -1,12 +1,13 @@
 """Face detectors beside one another: how many faces each finds when all may show equally many that are none.
 
     python bench/face_detection.py --yunet FILE --photos DIR --samples DIR --faceless DIR [DIR ..] \\
-        [--weights FILE] [--out bench/results/face_detection.json]
+        [--weights FILE] [--only NAME ..] [--out bench/results/face_detection.json]
 
 ``--samples`` is the folder of AFLW2000-3D's sample pictures with ``ground_truth.npz``; ``--faceless`` are folders of
 pictures without faces that no detector was trained on. A face is found where a box's middle lies within 0.35 of its
 side from the face's and its side is between a half and double. False boxes are counted on the pictures without faces.
-Times are of one thread, the median over the pictures of a set.
+Times are of one thread, the median over the pictures of a set. With ``--only`` the others' rows are kept as they are in
+the file that ``--out`` names.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ RATES = (0.0, 0.02, 0.1)  # false boxes for each picture without a face
 
 def detectors(arguments: argparse.Namespace) -> dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
     """Name -> image to boxes [n, 4] and scores [n]."""
-    ours = FaceDetector(arguments.weights, score_threshold=FAINTEST["frnet"])
+    ours = FaceDetector(arguments.weights, FAINTEST["frnet"])
     theirs = YuNetDetector(arguments.yunet, score_threshold=FAINTEST["YuNetDetector"])
     plain = cv2.FaceDetectorYN.create(str(arguments.yunet), "", (320, 320), FAINTEST["FaceDetectorYN"], 0.3)
 
@@ -70,7 +71,11 @@ def measure(arguments: argparse.Namespace) -> dict:
     pictures = [*photographs(arguments.photos), *pasted(arguments.samples), *close_ups(arguments.samples)]
     without = list(faceless(arguments.faceless))
     result: dict = {"pictures": len(pictures), "faceless": len(without), "detectors": {}}
+    if arguments.only and arguments.out is not None and arguments.out.is_file():
+        result["detectors"] = json.loads(arguments.out.read_text(encoding="utf-8"))["detectors"]
     for name, detector in detectors(arguments).items():
+        if arguments.only and name not in arguments.only:
+            continue
         rows, times = [], {}
         for picture in [*pictures, *without]:
             start = time.process_time()
@@ -113,6 +118,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--faceless", type=Path, nargs="+", required=True)
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--only", nargs="+", choices=list(FAINTEST))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -121,13 +127,13 @@ def main() -> None:
     names = list(result["detectors"])
     for index in range(len(RATES)):
         points = {name: result["detectors"][name]["points"][index] for name in names}
-        print(f"\n{points['frnet']['false_boxes']} false boxes on {result['faceless']} pictures without faces")
+        print(f"\n{points[names[0]]['false_boxes']} false boxes on {result['faceless']} pictures without faces")
         print(f"{'':34}" + "".join(f"{name:>18}" for name in names))
         print(f"{'threshold':34}" + "".join(f"{points[name]['threshold']:18.3f}" for name in names))
-        for case in points["frnet"]["recall"]:
+        for case in points[names[0]]["recall"]:
             cells = [points[name]["recall"][case] for name in names]
             print(f"{case:34}" + "".join(f"{f'{found} of {there}':>18}" for found, there in cells))
-    for group in result["detectors"]["frnet"]["milliseconds"]:
+    for group in result["detectors"][names[0]]["milliseconds"]:
         times = [result["detectors"][name]["milliseconds"][group] for name in names]
         print(f"{'ms: ' + group:34}" + "".join(f"{spent:18.1f}" for spent in times))
     for name in names:

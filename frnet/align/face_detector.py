@@ -31,6 +31,8 @@ _STEP = 32  # pixels: both sides of what the network sees are multiples of it
 _COARSEST = 256  # pixels: side of the scenes it was trained on, in which the largest faces fill the picture
 _CLOSE_UP = 160  # longer side of the picture in the last look, which leaves a margin around it
 _MOST = 1000  # cells that are looked into, best first; a picture full of faces has some ten for each
+SURE = 0.75  # a score from which one second look is enough
+_TURNS = (0, 90, 180, -90)  # degrees, from what the roll seems to be
 MOST_LOOKS = 24  # second looks at one picture: what is less likely than so many others is dropped
 CANDIDATE_SHARE = 0.6  # of the threshold that a candidate has to reach at first
 _SIDE, _CONTEXT = 128, 1.9  # pixels of a second look, and how much larger than the face's box its square is
@@ -106,9 +108,8 @@ class FaceDetector:
         check_image(image)
         parts = [self._at_size(image, longer, margin) for longer, margin in self._sizes(max(image.shape[:2]))]
         found = _distinct(_Cells(*(np.concatenate(part) for part in zip(*parts, strict=True))), self.nms_threshold)
-        looks = min(len(found.scores), MOST_LOOKS)
-        if looks:
-            found = _distinct(self._look_again(image, found, looks), self.nms_threshold)
+        if len(found.scores):
+            found = _distinct(self._look_again(image, found), self.nms_threshold)
         kept = found.scores >= self.score_threshold
         boxes, scores = found.boxes[kept], found.scores[kept]
         rolls = np.rad2deg(np.arctan2(found.turns[kept, 1], found.turns[kept, 0]))
@@ -164,27 +165,30 @@ class FaceDetector:
         boxes = np.concatenate([middle, rows[:, 2:4] * ratio.mean()], axis=1)
         return _Cells(boxes[inside], rows[inside, 4:6], rows[inside, 6])
 
-    def _look_again(self, image: Image, found: _Cells, looks: int) -> _Cells:
-        """The candidates as they show upright, in one size; what is found there counts as much as what was before."""
-        boxes, turns, scores = (part.copy() for part in found)
-        rolls = np.rad2deg(np.arctan2(turns[:looks, 1], turns[:looks, 0]))
-        half = 0.5 * _CONTEXT * boxes[:looks, 2:].max(axis=1)
-        crops = [Crop(np.concatenate([box[:2] - reach, box[:2] + reach]), roll)
-                 for box, reach, roll in zip(boxes, half, rolls, strict=False)]  # fmt: skip
+    def _look_again(self, image: Image, found: _Cells) -> _Cells:
+        """The candidates upright and in one size; those that are not sure in four orientations, and the best counts."""
+        boxes, turns, scores = (part[:MOST_LOOKS].copy() for part in found)
+        rolls = np.rad2deg(np.arctan2(turns[:, 1], turns[:, 0]))
+        looks = [(index, turn) for index, score in enumerate(scores) for turn in ((0,) if score > SURE else _TURNS)]
+        crops = [_about(boxes[index], rolls[index] + turn) for index, turn in looks]
         rows = self.cells(np.stack([cut_crop(image, crop, _SIDE) for crop in crops])).astype(np.float64)
-        for index, (crop, cells) in enumerate(zip(crops, rows, strict=True)):
-            scale = (crop.roi[2] - crop.roi[0]) / _SIDE
-            turn = geometry.clockwise(crop.turn)
-            middle = (cells[:, :2] - (_SIDE - 1) / 2) * scale @ turn.T + boxes[index, :2]
+        second = np.zeros(len(scores))
+        for (index, _), crop, cells in zip(looks, crops, rows, strict=True):
+            scale, turn = (crop.roi[2] - crop.roi[0]) / _SIDE, geometry.clockwise(crop.turn)
+            middle = (cells[:, :2] - (_SIDE - 1) / 2) * scale @ turn.T + (crop.roi[:2] + crop.roi[2:]) / 2
             seen = np.concatenate([middle, cells[:, 2:4] * scale], axis=1)
-            agreeing = np.flatnonzero(_overlap(seen, boxes[index]) > _SAME_AGAIN)
+            agreeing = np.flatnonzero(_overlap(seen, found.boxes[index]) > _SAME_AGAIN)
             best = agreeing[np.argmax(cells[agreeing, 6])] if len(agreeing) else None
-            scores[index] = (scores[index] + (0.0 if best is None else cells[best, 6])) / 2
-            if best is not None:
-                boxes[index] = (boxes[index] + seen[best]) / 2
-                turns[index] = cells[best, 4:6] @ turn.T
-        scores[looks:] = 0.0
-        return _Cells(boxes, turns, scores)
+            if best is not None and cells[best, 6] > second[index]:
+                second[index] = cells[best, 6]
+                boxes[index], turns[index] = seen[best], turn @ cells[best, 4:6]
+        return _Cells(boxes, turns, (scores + second) / 2)
+
+
+def _about(box: NDArray[np.float64], roll: float) -> Crop:
+    """The square of a second look."""
+    half = 0.5 * _CONTEXT * box[2:].max()
+    return Crop(np.concatenate([box[:2] - half, box[:2] + half]), (roll + 180) % 360 - 180)
 
 
 def load_detector_network(path: str | os.PathLike) -> FaceDetectorNet:

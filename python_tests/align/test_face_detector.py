@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from frnet import geometry
-from frnet.align import Detections, Detector, Face, FaceDetector, Pose, open_detector, read_image
+from frnet.align import Detections, Detector, Face, FaceAligner, FaceDetector, Pose, open_detector, read_image
 from frnet.align.face_detector import BUILTIN_DETECTOR, load_detector_network
 from frnet.align.regions import detected_regions
 from frnet.align.reliability import reliability
@@ -232,3 +232,36 @@ def test_no_face_is_not_reliable(detector, level):
     picture = np.full((200, 200, 3), level, np.uint8)
     (value,) = reliability(detector, picture, [fitted(outline([100.0, 100.0, 80.0, 80.0]))])
     assert value < 0.2
+
+
+@pytest.fixture(scope="module")
+def aligner(checkpoint, grid, detector):
+    return FaceAligner(checkpoint, grid, detector=detector)
+
+
+def test_aligned_faces_know_how_reliable_they_are(aligner, portrait):
+    (face,) = aligner(portrait)
+    assert face.reliability > 0.5
+    assert face.to_dict()["reliability"] == face.reliability
+    height, width = portrait.shape[:2]
+    (nothing,) = aligner(portrait, rois=[[width - 120, height - 100, width - 20, height]])
+    assert 0 <= nothing.reliability < 0.3
+    assert aligner(np.zeros((200, 300, 3), np.uint8)) == []
+
+
+def test_another_detector_leaves_it_open(checkpoint, grid, yunet, portrait):
+    (face,) = FaceAligner(checkpoint, grid, detector=yunet)(portrait)
+    assert face.reliability is None
+    (face,) = FaceAligner(checkpoint, grid)(portrait, boxes=[face.box])
+    assert face.reliability is None
+
+
+@pytest.mark.parametrize("roll", [0, 90, 180])
+def test_turned_faces_are_aligned(aligner, portrait, roll):
+    """Landmarks lie where those of the upright picture go when it is turned."""
+    picture, matrix = turned(portrait, roll)
+    (upright,), (face,) = aligner(portrait), aligner(picture)
+    expected = upright.landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    size = np.sqrt(np.ptp(expected, axis=0).prod())
+    assert np.linalg.norm(face.landmarks[:, :2] - expected, axis=1).mean() / size < 0.06
+    assert face.reliability > 0.4
