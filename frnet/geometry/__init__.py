@@ -37,6 +37,7 @@ from frnet.geometry.similarity import (
     transform_params,
     transform_points,
 )
+from frnet.geometry.upright import clockwise, straight_box, upright_box
 
 __all__ = [
     "Frame",
@@ -44,6 +45,7 @@ __all__ = [
     "Similarity",
     "benchmark_roi",
     "clamp_roi",
+    "clockwise",
     "crop",
     "crop_affine",
     "crop_to_image",
@@ -70,6 +72,8 @@ __all__ = [
     "roi_is_valid",
     "rotation_from_euler",
     "similarity_alignment",
+    "straight_box",
     "transform_params",
     "transform_points",
+    "upright_box",
 ]
