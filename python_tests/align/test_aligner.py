@@ -22,7 +22,7 @@ ROI = [[80.0, 90.0, 380.0, 390.0]]
 
 @pytest.fixture(scope="module")
 def aligner(checkpoint, grid, files) -> FaceAligner:
-    return FaceAligner(checkpoint, morphable=grid, whitening=files.whitening_v2)
+    return FaceAligner(checkpoint, morphable=grid, whitening=files.whitening_v2, detector=None)
 
 
 @pytest.fixture(scope="module")

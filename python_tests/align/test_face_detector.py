@@ -74,7 +74,7 @@ def test_rolls(detector, portrait, roll):
     centre = matrix[:, :2] @ (upright[:2] + upright[2:]) / 2 + matrix[:, 2]
     side = 0.75 * (upright[2:] - upright[:2]).max()
     assert np.abs((found.boxes[0, :2] + found.boxes[0, 2:]) / 2 - centre).max() < 0.2 * side
-    assert abs((found.rolls[0] - roll + 180) % 360 - 180) < 20
+    assert abs((found.rolls[0] - roll + 180) % 360 - 180) < 45  # which the alignment network follows by itself
 
 
 @pytest.mark.parametrize("scale", [0.12, 0.3, 3.0, 7.0])
@@ -252,7 +252,7 @@ def test_aligned_faces_know_how_reliable_they_are(aligner, portrait):
 def test_another_detector_leaves_it_open(checkpoint, grid, yunet, portrait):
     (face,) = FaceAligner(checkpoint, grid, detector=yunet)(portrait)
     assert face.reliability is None
-    (face,) = FaceAligner(checkpoint, grid)(portrait, boxes=[face.box])
+    (face,) = FaceAligner(checkpoint, grid, detector=None)(portrait, boxes=[face.box])
     assert face.reliability is None
 
 

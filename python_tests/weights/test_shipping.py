@@ -16,7 +16,7 @@ from shipped_weights.recipe import store_of, training_recipe  # noqa: E402
 from support.made_faces import SIZE, noise_store  # noqa: E402
 
 from frnet.models import Checkpoint, create_model  # noqa: E402
-from frnet.morphable import MorphableModel  # noqa: E402
+from frnet.morphable import MorphableModel, load_whitening  # noqa: E402
 from frnet.train import dump_config, load_config  # noqa: E402
 
 
@@ -96,7 +96,7 @@ def test_rendered_errors_are_those_of_the_labels(store):
     for parameter in network.fc.parameters():
         parameter.data.zero_()
     face = MorphableModel.builtin()
-    checkpoint = Checkpoint(network, (face.param_mean.numpy(), face.param_std.numpy()))
+    checkpoint = Checkpoint(network, load_whitening((face.param_mean, face.param_std)))
     measured = rendered_errors(checkpoint, face, store)
     assert len(measured.nme) == 32
     # The mean face lies in the middle of a crop of 120 pixels, far off crops of 32.
