@@ -108,11 +108,11 @@ class FaceDetector:
         check_image(image)
         parts = [self._at_size(image, longer, margin) for longer, margin in self._sizes(max(image.shape[:2]))]
         found = _distinct(_Cells(*(np.concatenate(part) for part in zip(*parts, strict=True))), self.nms_threshold)
-        if len(found.scores):
-            found = _distinct(self._look_again(image, found), self.nms_threshold)
+        found = _Cells(*(part[:MOST_LOOKS] for part in found))
+        found = _distinct(self._look_again(image, found), self.nms_threshold)
         kept = found.scores >= self.score_threshold
         boxes, scores = found.boxes[kept], found.scores[kept]
-        rolls = np.rad2deg(np.arctan2(found.turns[kept, 1], found.turns[kept, 0]))
+        rolls = _degrees(found.turns[kept])
         straight = geometry.straight_box(boxes, rolls)
         # The square about the landmarks as the aligner cuts it: along the picture's axes, or the face's own.
         spans = np.where(np.abs(rolls)[:, None] > LARGEST_ROLL, boxes[:, 2:], straight[:, 2:] - straight[:, :2])
@@ -167,28 +167,52 @@ class FaceDetector:
 
     def _look_again(self, image: Image, found: _Cells) -> _Cells:
         """The candidates upright and in one size; those that are not sure in four orientations, and the best counts."""
-        boxes, turns, scores = (part[:MOST_LOOKS].copy() for part in found)
-        rolls = np.rad2deg(np.arctan2(turns[:, 1], turns[:, 0]))
-        looks = [(index, turn) for index, score in enumerate(scores) for turn in ((0,) if score > SURE else _TURNS)]
-        crops = [_about(boxes[index], rolls[index] + turn) for index, turn in looks]
-        rows = self.cells(np.stack([cut_crop(image, crop, _SIDE) for crop in crops])).astype(np.float64)
-        second = np.zeros(len(scores))
-        for (index, _), crop, cells in zip(looks, crops, rows, strict=True):
+        count, sure = len(found.scores), found.scores > SURE
+        best = _Cells(found.boxes.copy(), found.turns.copy(), np.zeros(count))
+        for turn in _TURNS:
+            again = np.flatnonzero(~sure) if turn else np.arange(count)
+            turned = found.turns[again] @ geometry.clockwise(turn).T
+            _take_better(best, again, self._look(image, found.boxes[again], turned))
+        return best._replace(scores=(found.scores + best.scores) / 2)
+
+    def _look(self, image: Image, boxes: NDArray[np.float64], turns: NDArray[np.float64]) -> _Cells:
+        """What each of some squares shows when it is turned back; score 0: no face as large as its box."""
+        seen = _Cells(boxes.copy(), turns.copy(), np.zeros(len(boxes)))
+        squares = _square(boxes, _CONTEXT)
+        valid = geometry.roi_is_valid(squares, image.shape[1], image.shape[0])
+        crops = [Crop(square, float(roll)) for square, roll in zip(squares, _degrees(turns), strict=True)]
+        chosen = np.flatnonzero(valid)
+        if not len(chosen):
+            return seen
+        rows = self.cells(np.stack([cut_crop(image, crops[index], _SIDE) for index in chosen])).astype(np.float64)
+        for index, cells in zip(chosen, rows, strict=True):
+            crop = crops[index]
             scale, turn = (crop.roi[2] - crop.roi[0]) / _SIDE, geometry.clockwise(crop.turn)
-            middle = (cells[:, :2] - (_SIDE - 1) / 2) * scale @ turn.T + (crop.roi[:2] + crop.roi[2:]) / 2
-            seen = np.concatenate([middle, cells[:, 2:4] * scale], axis=1)
-            agreeing = np.flatnonzero(_overlap(seen, found.boxes[index]) > _SAME_AGAIN)
-            best = agreeing[np.argmax(cells[agreeing, 6])] if len(agreeing) else None
-            if best is not None and cells[best, 6] > second[index]:
-                second[index] = cells[best, 6]
-                boxes[index], turns[index] = seen[best], turn @ cells[best, 4:6]
-        return _Cells(boxes, turns, (scores + second) / 2)
+            middle = (cells[:, :2] - (_SIDE - 1) / 2) * scale @ turn.T + boxes[index, :2]
+            places = np.concatenate([middle, cells[:, 2:4] * scale], axis=1)
+            agreeing = np.flatnonzero(_overlap(places, boxes[index]) > _SAME_AGAIN)
+            if len(agreeing):
+                best = agreeing[np.argmax(cells[agreeing, 6])]
+                seen.boxes[index], seen.turns[index] = places[best], turn @ cells[best, 4:6]
+                seen.scores[index] = cells[best, 6]
+        return seen
 
 
-def _about(box: NDArray[np.float64], roll: float) -> Crop:
-    """The square of a second look."""
-    half = 0.5 * _CONTEXT * box[2:].max()
-    return Crop(np.concatenate([box[:2] - half, box[:2] + half]), (roll + 180) % 360 - 180)
+def _take_better(best: _Cells, indices: NDArray[np.int64], seen: _Cells) -> None:
+    """Puts what was seen in the place of what scores less."""
+    better = seen.scores > best.scores[indices]
+    for mine, new in zip(best, seen, strict=True):
+        mine[indices[better]] = new[better]
+
+
+def _degrees(turns: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.rad2deg(np.arctan2(turns[:, 1], turns[:, 0]))
+
+
+def _square(boxes: NDArray[np.float64], context: float) -> NDArray[np.float64]:
+    """Squares [n, 4], x0, y0, x1, y1, about boxes [n, 4], so many times as large."""
+    half = 0.5 * context * boxes[:, 2:].max(axis=1, keepdims=True, initial=0)
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
 
 
 def load_detector_network(path: str | os.PathLike) -> FaceDetectorNet:
@@ -232,7 +256,7 @@ def _distinct(cells: _Cells, threshold: float) -> _Cells:
         overlap, inside = _overlap(boxes, boxes[index]), _overlap(boxes, boxes[index], of_smaller=True)
         agreeing = left & (overlap >= _SAME) & (turns @ turns[index] > 0)
         agreeing[index] = True
-        weights = scores[agreeing] ** 4
+        weights = scores[agreeing] ** 4 + 1e-12
         kept.append(index)
         mean_boxes.append(weights @ boxes[agreeing] / weights.sum())
         mean_turns.append(weights @ turns[agreeing] / weights.sum())
