@@ -68,13 +68,14 @@ def test_faces_in_photographs(detector, files, name, count):
 @pytest.mark.parametrize("roll", [0, 45, 90, 180, -120])
 def test_rolls(detector, portrait, roll):
     picture, matrix = turned(portrait, roll)
-    (upright,) = detector(portrait).boxes
-    found = detector(picture)
+    straight, found = detector(portrait), detector(picture)
+    (upright,) = straight.boxes
     assert len(found) == 1
     centre = matrix[:, :2] @ (upright[:2] + upright[2:]) / 2 + matrix[:, 2]
     side = 0.75 * (upright[2:] - upright[:2]).max()
     assert np.abs((found.boxes[0, :2] + found.boxes[0, 2:]) / 2 - centre).max() < 0.2 * side
-    assert abs((found.rolls[0] - roll + 180) % 360 - 180) < 45  # which the alignment network follows by itself
+    # The woman tilts her head; the card says how well rolls are known.
+    assert abs((found.rolls[0] - straight.rolls[0] - roll + 180) % 360 - 180) < 35
 
 
 @pytest.mark.parametrize("scale", [0.12, 0.3, 3.0, 7.0])
