@@ -8,6 +8,7 @@ from frnet.render.draw import draw_axes, draw_face, draw_faces, draw_landmarks, 
 from .aligner import FaceAligner
 from .detectors import Detections, Detector, HaarDetector
 from .face import Face, Pose
+from .face_detector import FaceDetector
 from .files import FileResult, align_files
 from .open_detector import open_detector
 from .regions import Regions
@@ -19,6 +20,7 @@ __all__ = [
     "Detector",
     "Face",
     "FaceAligner",
+    "FaceDetector",
     "FaceTracker",
     "FileResult",
     "HaarDetector",

@@ -22,8 +22,10 @@ from frnet.weights import Checkpoint, check_basis, choose_whitening, find_morpha
 from .crops import Crop, check_normalisation, following_crop, network_input, upright_params
 from .detectors import Detector
 from .face import Face, Pose
+from .face_detector import FaceDetector
 from .open_detector import BUILTIN, open_detector
 from .regions import Regions, check_boxes, detected_regions
+from .reliability import reliability
 from .threads import limited_threads
 
 ImageLike = str | os.PathLike | Image
@@ -223,7 +225,16 @@ class FaceAligner:
                     of_image.append(
                         self._face(values.copy(), points.copy(), crops[index], regions[owner[index]], len(of_image))
                     )
+        self._judge(images, faces)
         return faces
+
+    def _judge(self, images: Sequence[Image], faces: list[list[Face]]) -> None:
+        """Says how far faces can be relied on, where frnet's own detector is there to look at them."""
+        detector = self.detector
+        if isinstance(detector, FaceDetector):
+            for image, found in zip(images, faces, strict=True):
+                for face, value in zip(found, reliability(detector, image, found), strict=True):
+                    face.reliability = float(value)
 
     def _passes_of(self, places: Regions) -> int:
         if self.passes is not None:

@@ -13,7 +13,15 @@ from frnet.io.images import Image
 from frnet.weights.checkpoint import Checkpoint, Normalisation
 from frnet.weights.errors import CheckpointError
 
-__all__ = ["LARGEST_ROLL", "Crop", "check_normalisation", "following_crop", "network_input", "upright_params"]
+__all__ = [
+    "LARGEST_ROLL",
+    "Crop",
+    "check_normalisation",
+    "cut_crop",
+    "following_crop",
+    "network_input",
+    "upright_params",
+]
 
 # Degrees. Networks of this family follow so much of a roll by themselves, and up to it crops are as published. mb05 on
 # the samples of AFLW2000-3D, turned: NME 3.4 % at 0, 3.5 at 30, 3.8 at 60, 5.7 at 90, 62 at 180; in crops that show
@@ -64,7 +72,7 @@ def network_input(
     images: Sequence[Image], crops: Iterable[Crop], size: int, normalisation: Normalisation
 ) -> NDArray[np.float32]:
     """What the network takes, float32 [n, 3, size, size], of one crop per image."""
-    cut = np.stack([_cut(image, crop, size) for image, crop in zip(images, crops, strict=True)])
+    cut = np.stack([cut_crop(image, crop, size) for image, crop in zip(images, crops, strict=True)])
     if normalisation.channel_order == "RGB":
         cut = cut[..., ::-1]
     return geometry.normalize(cut, normalisation.mean, normalisation.scale)
@@ -91,7 +99,8 @@ def check_normalisation(checkpoint: Checkpoint) -> None:
         )
 
 
-def _cut(image: Image, crop: Crop, size: int) -> Image:
+def cut_crop(image: Image, crop: Crop, size: int) -> Image:
+    """The square of a crop, uint8 [size, size, 3], upright where it is turned."""
     if not crop.turn:
         return geometry.crop(image, crop.roi, size)
     # OpenCV warps at most 32,767 pixels a side, so what the turned square can touch is cut out first.

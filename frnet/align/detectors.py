@@ -22,11 +22,13 @@ class Detections:
         boxes: float32 [n, 4]: x0, y0, x1, y1 in image pixels; may reach outside the image.
         scores: float32 [n], in [0, 1].
         rolls: float32 [n], degrees by which the faces are turned clockwise, where the detector tells.
+        rois: float32 [n, 4]: the squares to crop, where the detector tells them. Else they follow from the boxes.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     rolls: NDArray[np.float32] | None = None
+    rois: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -91,11 +93,13 @@ class HaarDetector:
         return best_first(np.concatenate([corner, corner + found[:, 2:4]], axis=1), np.ones(len(found)))
 
 
-def best_first(boxes: NDArray, scores: NDArray, rolls: NDArray | None = None) -> Detections:
+def best_first(
+    boxes: NDArray, scores: NDArray, rolls: NDArray | None = None, rois: NDArray | None = None
+) -> Detections:
     """Detections of any dtype and in any order."""
     order = np.argsort(-scores, kind="stable")
     return Detections(
         boxes[order].astype(np.float32),
         np.clip(scores[order], 0, 1).astype(np.float32),
-        None if rolls is None else rolls[order].astype(np.float32),
+        *(None if part is None else part[order].astype(np.float32) for part in (rolls, rois)),
     )

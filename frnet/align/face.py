@@ -36,6 +36,8 @@ class Face:
         score: the detector's score in [0, 1], where there was a detector; of a followed face the one it was found with.
         roi_roll: degrees by which that square was turned clockwise about its centre, so that the face stood upright
             in it; 0 for faces that are less than 30 degrees from upright. ``params`` are those of the square as it is.
+        reliability: in [0, 1], whether there is a face where the landmarks are, and of their size: see
+            :func:`frnet.align.reliability.reliability`. None where the detector is another than frnet's own.
     """
 
     landmarks: NDArray[np.float32]
@@ -46,6 +48,7 @@ class Face:
     box: NDArray[np.float32] | None = None
     score: float | None = None
     roi_roll: float = 0.0
+    reliability: float | None = None
 
     def to_dict(self, vertices: bool = False) -> dict[str, Any]:
         """Plain lists and numbers, ready for JSON; the dense vertices only if asked for."""
@@ -56,6 +59,7 @@ class Face:
             "roi_roll": self.roi_roll,
             "box": None if self.box is None else self.box.tolist(),
             "score": self.score,
+            "reliability": self.reliability,
             "params": self.params.tolist(),
         }
         if vertices:

@@ -43,16 +43,20 @@ class Regions:
 
 def detected_regions(found: Detections, image: Image) -> Regions:
     """The crops of what a detector found; boxes whose crop lies outside the image are left out."""
-    rois = geometry.roi_from_box(found.boxes)
-    rolls = np.zeros(len(rois)) if found.rolls is None else found.rolls.astype(np.float64)
-    centres = (found.boxes[:, :2] + found.boxes[:, 2:]).astype(np.float64) / 2
-    for index in np.flatnonzero(np.abs(rolls) > LARGEST_ROLL):
-        # The crop lies a little towards the chin, which is not down here.
-        x, y = (rois[index, :2] + rois[index, 2:]) / 2 - centres[index]
-        cosine, sine = np.cos(np.deg2rad(rolls[index])), np.sin(np.deg2rad(rolls[index]))
-        rois[index] += np.tile([x * cosine - y * sine - x, x * sine + y * cosine - y], 2)
+    rolls = np.zeros(len(found)) if found.rolls is None else found.rolls.astype(np.float64)
+    rois = _rois_of_boxes(found.boxes, rolls) if found.rois is None else found.rois.astype(np.float64)
     inside = geometry.roi_is_valid(rois, image.shape[1], image.shape[0])
     return Regions(rois[inside], found.boxes[inside], found.scores[inside], rolls[inside])
+
+
+def _rois_of_boxes(boxes: NDArray[np.float32], rolls: NDArray[np.float64]) -> NDArray[np.float64]:
+    rois = geometry.roi_from_box(boxes)
+    centres = (boxes[:, :2] + boxes[:, 2:]).astype(np.float64) / 2
+    for index in np.flatnonzero(np.abs(rolls) > LARGEST_ROLL):
+        # The crop lies a little towards the chin, which is not down here.
+        shift = (rois[index, :2] + rois[index, 2:]) / 2 - centres[index]
+        rois[index] += np.tile(geometry.clockwise(rolls[index]) @ shift - shift, 2)
+    return rois
 
 
 def check_boxes(boxes: ArrayLike, image: Image, kind: str, name: str) -> NDArray[np.float64]:

@@ -15,7 +15,8 @@ from frnet.datasets.augment import AugmentationConfig
 from frnet.datasets.dataset import FaceDataset
 from frnet.datasets.faces.store import FaceStore
 from frnet.datasets.sample import Face, LabelConvention, Sample
-from frnet.morphable import LANDMARK_MIRROR, MorphableModel
+from frnet.geometry import resize_params
+from frnet.morphable import LANDMARK_MIRROR, MorphableModel, load_whitening, resize_whitening
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,7 +61,9 @@ class SyntheticFaces(FaceDataset):
         self.vertices = held.points
         self._factor = self.convention.size / held.size
         face = MorphableModel.builtin()
-        self.morphable = face.with_whitening(*_resized_whitening(face, self._factor))
+        self.morphable = face.with_whitening(
+            *resize_whitening(load_whitening((face.param_mean, face.param_std)), self._factor)
+        )
         self._across, self._signs = _mirror(face, held)
 
     @cached_property
@@ -70,7 +73,7 @@ class SyntheticFaces(FaceDataset):
     def read(self, row: int) -> Face:
         stored, image = self._read(row)
         points = stored.points[0, :_LANDMARKS, :2] * self._factor
-        params = _resized(stored.params, self._factor)[0]
+        params = resize_params(stored.params, self._factor)[0]
         return Face(
             image, np.array([0.0, 0.0, *image.shape[1::-1]]), params.astype(np.float64), points.astype(np.float64)
         )
@@ -79,7 +82,7 @@ class SyntheticFaces(FaceDataset):
         return f"face {self._held[row]}"
 
     def row_params(self, rows: np.ndarray) -> np.ndarray:
-        return _resized(self._store.read(self._held[rows]).params, self._factor).astype(np.float64)
+        return resize_params(self._store.read(self._held[rows]).params, self._factor).astype(np.float64)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
@@ -93,7 +96,7 @@ class SyntheticFaces(FaceDataset):
         points = points * np.float32(self._factor)
         return Sample(
             torch.from_numpy(np.ascontiguousarray(image)),
-            torch.from_numpy(_resized(params[None], self._factor)[0]),
+            torch.from_numpy(resize_params(params[None], self._factor)[0]),
             torch.from_numpy(np.ascontiguousarray(points[:_LANDMARKS, :2])),
             torch.tensor(index),
             torch.tensor(False),
@@ -135,23 +138,6 @@ class SyntheticFaces(FaceDataset):
         state = super().__getstate__()
         state.pop("_store", None)  # mapped anew by whoever gets it
         return state
-
-
-def _resized(params: np.ndarray, factor: float) -> np.ndarray:
-    """Parameters [n, 62] of a crop whose side is another by this factor; the crop frame counts from 1, y up."""
-    params = params.copy()
-    params[:, 3] -= 1
-    params[:, 11] -= 1
-    params[:, :12] *= np.float32(factor)
-    params[:, 3] += 1
-    params[:, 11] += 1
-    return params
-
-
-def _resized_whitening(face: MorphableModel, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    mean, std = face.param_mean.numpy(), face.param_std.numpy().copy()
-    std[:12] *= np.float32(factor)
-    return _resized(mean[None], factor)[0], std
 
 
 def _mirror(face: MorphableModel, store: FaceStore) -> tuple[np.ndarray, np.ndarray]:

@@ -33,9 +33,11 @@ from frnet.geometry.similarity import (
     crop_view,
     label_positions,
     relative_affine,
+    resize_params,
     transform_params,
     transform_points,
 )
+from frnet.geometry.upright import clockwise, straight_box, upright_box
 
 __all__ = [
     "Frame",
@@ -43,6 +45,7 @@ __all__ = [
     "Similarity",
     "benchmark_roi",
     "clamp_roi",
+    "clockwise",
     "crop",
     "crop_affine",
     "crop_to_image",
@@ -62,12 +65,15 @@ __all__ = [
     "project_300wlp",
     "relative_affine",
     "require_roi",
+    "resize_params",
     "roi_from_box",
     "roi_from_landmarks",
     "roi_from_landmarks_benchmark",
     "roi_is_valid",
     "rotation_from_euler",
     "similarity_alignment",
+    "straight_box",
     "transform_params",
     "transform_points",
+    "upright_box",
 ]

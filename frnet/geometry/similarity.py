@@ -18,7 +18,15 @@ import numpy as np
 from frnet.geometry.labels import Frame, first_pixel
 from frnet.geometry.roi import require_roi
 
-__all__ = ["crop_affine", "crop_view", "label_positions", "relative_affine", "transform_params", "transform_points"]
+__all__ = [
+    "crop_affine",
+    "crop_view",
+    "label_positions",
+    "relative_affine",
+    "resize_params",
+    "transform_params",
+    "transform_points",
+]
 
 _SIMILARITY_TOLERANCE = 1e-6
 
@@ -187,3 +195,25 @@ def transform_params(
         params[..., 12:] = params[..., 12:] @ np.asarray(mirror, np.float64).T
     params[..., :12] = pose.reshape(*params.shape[:-1], 12)
     return params
+
+
+def resize_params(params: np.ndarray, factor: float) -> np.ndarray:
+    """The label of a crop that was brought to another size, its label positions with it.
+
+    The crop frame counts x and depth from 1, and y from below the last row, so that it needs no shift.
+
+    Args:
+        params: [..., P], not whitened.
+        factor: new side over the old one.
+
+    Returns:
+        [..., P], of the same dtype.
+
+    Example:
+        >>> resize_params(np.array([1.0, 0, 0, 61, 0, 1, 0, 71, 0, 0, 1, -9]), 0.5)[[0, 3, 7, 11]].tolist()
+        [0.5, 31.0, 35.5, -4.0]
+    """
+    resized = np.array(params)
+    resized[..., :12] *= resized.dtype.type(factor)
+    resized[..., [3, 11]] += resized.dtype.type(1 - factor)
+    return resized

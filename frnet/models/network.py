@@ -9,31 +9,13 @@ from torch import nn
 
 from frnet.nn import MobileBlock
 
-__all__ = ["Network"]
+__all__ = ["Fusible", "Network"]
 
 
-class Network(nn.Module):
-    """A network from crops to whitened parameters. Subclasses have ``architecture`` and ``config``."""
+class Fusible(nn.Module):
+    """What has a form for inference. Subclasses have ``architecture``."""
 
     architecture: str
-
-    def reset_parameters(self) -> None:
-        """Draws the weights as torchvision's MobileNetV2 does: He's normal by fan-out, 0.01 for the linear layer.
-
-        With the config's ``zero_init_residual`` blocks start as their shortcuts alone.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        nn.init.normal_(self.fc.weight, 0, 0.01)
-        if self.fc.bias is not None:
-            nn.init.zeros_(self.fc.bias)
-        if getattr(self.config, "zero_init_residual", False):
-            for module in self.modules():
-                if isinstance(module, MobileBlock):
-                    nn.init.zeros_(module.project.norm.weight)
 
     @torch.no_grad()
     def fuse(self) -> nn.Module:
@@ -53,6 +35,28 @@ class Network(nn.Module):
     def _fuse_parts(self) -> None:
         """Puts inference forms in the places of the parts that have one."""
         _fuse_children(self)
+
+
+class Network(Fusible):
+    """A network from crops to whitened parameters. Subclasses have ``architecture`` and ``config``."""
+
+    def reset_parameters(self) -> None:
+        """Draws the weights as torchvision's MobileNetV2 does: He's normal by fan-out, 0.01 for the linear layer.
+
+        With the config's ``zero_init_residual`` blocks start as their shortcuts alone.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.fc.weight, 0, 0.01)
+        if self.fc.bias is not None:
+            nn.init.zeros_(self.fc.bias)
+        if getattr(self.config, "zero_init_residual", False):
+            for module in self.modules():
+                if isinstance(module, MobileBlock):
+                    nn.init.zeros_(module.project.norm.weight)
 
 
 def _fuse_children(module: nn.Module) -> None:

@@ -5,7 +5,7 @@ from frnet.morphable.layout import ParamLayout
 from frnet.morphable.model import MorphableModel
 from frnet.morphable.open_morphable import open_morphable
 from frnet.morphable.procedural import procedural_face
-from frnet.morphable.whitening import Whitening, identify_whitening, load_whitening
+from frnet.morphable.whitening import Whitening, identify_whitening, load_whitening, resize_whitening
 
 __all__ = [
     "LANDMARK_MIRROR",
@@ -16,4 +16,5 @@ __all__ = [
     "load_whitening",
     "open_morphable",
     "procedural_face",
+    "resize_whitening",
 ]

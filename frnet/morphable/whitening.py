@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from frnet.geometry import resize_params
 from frnet.io.unpickle import UnpickleError, load_pickle
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "identify_whitening",
     "load_whitening",
     "published_whitening",
+    "resize_whitening",
 ]
 
 WHITENING_FILES = {"3ddfa-v1": "param_whitening.pkl", "3ddfa-v2": "param_mean_std_62d_120x120.pkl"}
@@ -122,6 +124,13 @@ def published_whitening(version: Literal["3ddfa-v1", "3ddfa-v2"], folder: Path) 
     places = [folder, *(base / sub for base in (folder, folder.parent) for sub in _FOLDERS)]
     files = (place / WHITENING_FILES[version] for place in places)
     return next((file for file in files if file.is_file()), None)
+
+
+def resize_whitening(whitening: Whitening, factor: float) -> Whitening:
+    """That of the same faces in crops whose side is another by a factor: their whitened parameters stay as they are."""
+    std = whitening.std.copy()
+    std[:12] *= factor
+    return Whitening(resize_params(whitening.mean, factor), std)
 
 
 def describe_whitening(source: Any) -> str:

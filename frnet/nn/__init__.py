@@ -3,6 +3,7 @@
 from .conv2d_norm_act import Conv2dNormAct
 from .depthwise_conv2d import DepthwiseConv2d
 from .depthwise_conv2d_norm_act import DepthwiseConv2dNormAct
+from .detection_loss import DetectionLoss, DetectionLossParts
 from .folded_conv2d import FoldedConv2d
 from .folded_depthwise_conv2d import FoldedDepthwiseConv2d
 from .folded_hierarchical_depthwise_conv2d import FoldedHierarchicalDepthwiseConv2d
@@ -23,6 +24,8 @@ __all__ = [
     "DepthwiseConv2d",
     "DepthwiseConv2dNormAct",
     "DepthwisePart",
+    "DetectionLoss",
+    "DetectionLossParts",
     "FRNetLoss",
     "FRNetLossParts",
     "FoldedConv2d",

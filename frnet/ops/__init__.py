@@ -1,4 +1,9 @@
-"""The fused kernels as differentiable torch ops, each a drop-in part for other models."""
+"""The fused kernels as differentiable torch ops, each a drop-in part for other models.
+
+Their gradients go through ``backward()`` and through ``torch.func`` (``grad``, ``vjp``, ``jacrev``, ``vmap``) alike. In
+forward mode (``jvp``, ``jacfwd``, ``torch.autograd.forward_ad``) tangents come from the op in plain torch, which is
+right and not fast. Second derivatives are errors, and :mod:`frnet.ops.reference` has them.
+"""
 
 from frnet.ops.batch_norm_act import batch_norm_act
 from frnet.ops.batch_norm_act_sge import batch_norm_act_sge

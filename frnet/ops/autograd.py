@@ -2,7 +2,7 @@
 
 Compiled and exported graphs hold the op itself; its gradient is registered with ``torch.library.register_autograd``.
 Everybody else meets a ``torch.autograd.Function`` in front of the op: ``torch.func`` takes gradients through no other,
-and at a call it takes a tenth of the time.
+and its call takes a third of the time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import Signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -207,9 +207,11 @@ class _AnyArguments(Signature):
         return _Bound(args, kwargs)
 
 
-class _Bound(NamedTuple):
-    args: tuple
-    kwargs: dict
+class _Bound:
+    __slots__ = ("args", "kwargs")
+
+    def __init__(self, args: tuple, kwargs: dict) -> None:
+        self.args, self.kwargs = args, kwargs
 
     def apply_defaults(self) -> None:
         """There are none."""

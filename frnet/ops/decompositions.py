@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 
@@ -11,6 +11,14 @@ from frnet.ops import reference
 from frnet.ops.activations import ACTIVATIONS, GATES
 
 __all__ = ["DECOMPOSITIONS"]
+
+
+class _Morphable(NamedTuple):
+    mean: torch.Tensor
+    basis: torch.Tensor
+    param_mean: torch.Tensor | None = None
+    param_std: torch.Tensor | None = None
+
 
 _ACTIVATIONS, _GATES = list(ACTIVATIONS), list(GATES)
 
@@ -55,8 +63,11 @@ def _hierarchical_depthwise_conv2d(*args):
 
 
 def _batch_norm_act(x, gamma, beta, epsilon, activation):
-    y = reference.batch_norm_act(x, gamma, beta, training=True, eps=epsilon, activation=_ACTIVATIONS[activation])
-    return y, *_moments(x)
+    # Written out: torch's batch_norm in forward mode cannot be differentiated again, and does not say so.
+    mean, variance = _moments(x)
+    v = (_widened(x) - mean[:, None, None]) * torch.rsqrt(variance + epsilon)[:, None, None]
+    y = reference.scale_shift_activate(v, gamma, beta, _ACTIVATIONS[activation])
+    return y.to(x.dtype), mean, variance
 
 
 def _batch_norm_act_sge(*args):
@@ -96,12 +107,12 @@ def _se_gate(x, w1, b1, w2, b2, activation, gate):
 
 
 def _reconstruct_vertices(params, mean, basis, vertices):
-    return reference.reconstruct_vertices(params, _morphable(mean, basis), vertices)
+    return reference.reconstruct_vertices(params, _Morphable(mean, basis), vertices)
 
 
 def _vdc(pred, target, *rest):
     *arrays, vertices, weights, target_tz, _, slopes = rest
-    morphable = _morphable(*arrays)
+    morphable = _Morphable(*arrays)
 
     def loss(pred):
         return (reference.vdc(pred, target, morphable, vertices, target_tz, vertex_weights=weights),)
@@ -112,7 +123,7 @@ def _vdc(pred, target, *rest):
 def _wpdc_wing(pred, target, *rest):
     *arrays, vertices, weights, target_tz, _ = rest[:8]
     wpdc_vertices, by_sum, predicted_shape, wing_width, wing_curvature, slopes = rest[8:]
-    morphable = _morphable(*arrays)
+    morphable = _Morphable(*arrays)
 
     def losses(pred):
         return reference.wpdc_wing(
@@ -124,10 +135,6 @@ def _wpdc_wing(pred, target, *rest):
         )
 
     return _with_slopes(losses, pred, slopes)
-
-
-def _morphable(mean, basis, param_mean=None, param_std=None) -> SimpleNamespace:
-    return SimpleNamespace(mean=mean, basis=basis, param_mean=param_mean, param_std=param_std)
 
 
 def _with_slopes(losses: Callable, pred: torch.Tensor, wanted: bool) -> tuple[torch.Tensor, ...]:

@@ -18,12 +18,15 @@ _probe = torch.empty(0)
 
 def is_forward_mode() -> bool:
     """Whether there are dual numbers about: only then is a tensor not simply handed back."""
-    return forward_ad.unpack_dual(_probe).primal is not _probe
+    try:
+        return forward_ad.unpack_dual(_probe).primal is not _probe
+    except RuntimeError:  # where a compiler looks at what will happen, with stand-ins for tensors
+        return True
 
 
 def of_dual_numbers(in_torch: Callable, op: Callable, *inputs: Any) -> Any:
     """``in_torch(moved, inputs)`` where some inputs have a tangent, as ``moved`` says; else ``op(*inputs)``."""
-    moved = [_is_float(value) and forward_ad.unpack_dual(value).tangent is not None for value in inputs]
+    moved = [_is_float(value) and _has_tangent(value) for value in inputs]
     return in_torch(moved, inputs) if any(moved) else op(*inputs)
 
 
@@ -79,6 +82,15 @@ class BelowAutograd(torch.library.Library):
             return fn(keyset, *inputs)
 
         super().impl(op_name, by_mode, dispatch_key, **options)
+
+
+def _has_tangent(value: torch.Tensor) -> bool:
+    try:
+        return forward_ad.unpack_dual(value).tangent is not None
+    except RuntimeError:
+        if type(value) in (torch.Tensor, torch.nn.Parameter):
+            raise
+        return False  # a stand-in; the graph that is made will be given dual numbers
 
 
 def _is_float(value: Any) -> bool:

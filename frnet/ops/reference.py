@@ -22,6 +22,7 @@ __all__ = [
     "hierarchical_depthwise_conv2d_bn_act",
     "rasterize",
     "reconstruct_vertices",
+    "scale_shift_activate",
     "se_gate",
     "sge_gate",
     "vdc",
@@ -39,7 +40,7 @@ def depthwise_conv2d(
 ):
     """See ``frnet.ops.depthwise_conv2d``."""
     v = F.conv2d(x, weight, bias, stride, padding, dilation, groups=x.shape[1])
-    y = _ACTIVATIONS[activation](_scale_and_shift(v, scale, shift)).to(x.dtype)
+    y = scale_shift_activate(v, scale, shift, activation).to(x.dtype)
     return (y, y.mean((2, 3))) if pooled else y
 
 
@@ -346,6 +347,11 @@ def _mean_over_vertices(values, weights):
     """The mean over coordinates and over vertices, weighted, of [batch, vertices, 3]."""
     values = values.mean(2)
     return values.mean(1) if weights is None else values @ (weights / weights.sum())
+
+
+def scale_shift_activate(v, scale, shift, activation):
+    """a(scale v + shift), channel by channel."""
+    return _ACTIVATIONS[activation](_scale_and_shift(v, scale, shift))
 
 
 def _scale_and_shift(v, scale, shift):

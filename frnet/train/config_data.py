@@ -27,7 +27,7 @@ class ModelSection(Section):
     Attributes:
         name: one of :func:`frnet.models.list_models`.
         settings: fields of its config, such as ``width``.
-        pretrained: a checkpoint whose weights it starts with; for VDC after WPDC, say.
+        pretrained: a checkpoint whose weights it starts with; for VDC after WPDC, say, or for larger crops.
     """
 
     name: str

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
-from frnet.morphable import MorphableModel
+from frnet.morphable import MorphableModel, load_whitening, resize_whitening
 from frnet.weights import choose_whitening, create_model, load_checkpoint
 
 from .config import TrainConfig
@@ -78,7 +78,7 @@ def _run(
         size, cache = network.config.input_size, folder.path / "synthetic"
         data = open_data(config, morphable, size, cache, log.progress_of("preparing the data"))
     if state is None:
-        _check_pretrained(config, data)
+        _check_pretrained(config, network, data)
     trainer = Trainer(config, folder, fabric, network, data, batch_size, log)
     if fabric.is_global_zero:
         folder.create(config, describe_environment(fabric))
@@ -94,20 +94,21 @@ def _build_network(config: TrainConfig, morphable: MorphableModel, begun: bool) 
     if "num_params" in config.model.settings:
         raise ConfigError("model.settings.num_params follows from the morphable model: leave it out")
     pretrained = None if begun else config.model.pretrained
+    name, settings = config.model.name, config.model.settings
     try:
-        return create_model(
-            config.model.name,
-            morphable.num_params,
-            pretrained=pretrained,
-            morphable=morphable,
-            **config.model.settings,
-        )
+        network = create_model(name, morphable.num_params, morphable=morphable, **settings)
+        if pretrained is not None:  # of crops of any size: it shapes no weight
+            settings = {**settings, "input_size": load_checkpoint(pretrained).input_size}
+            start = create_model(name, morphable.num_params, pretrained=pretrained, morphable=morphable, **settings)
+            network.load_state_dict(start.state_dict())
+        return network
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from None
 
 
-def _check_pretrained(config: TrainConfig, data: TrainingData) -> None:
+def _check_pretrained(config: TrainConfig, network: nn.Module, data: TrainingData) -> None:
     """Weights mean something with the whitening they were trained with alone."""
     if config.model.pretrained is not None:
-        learned = data.morphable.param_mean, data.morphable.param_std
-        choose_whitening(load_checkpoint(config.model.pretrained), learned)
+        checkpoint = load_checkpoint(config.model.pretrained)
+        learned = load_whitening((data.morphable.param_mean, data.morphable.param_std))
+        choose_whitening(checkpoint, resize_whitening(learned, checkpoint.input_size / network.config.input_size))

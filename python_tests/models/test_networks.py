@@ -186,15 +186,6 @@ def test_blocks_compiled_without_a_graph_break(block, training):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-@torch.no_grad()
-def test_the_network_compiled_as_torch_does_by_default():
-    """In its form for inference, by Inductor."""
-    model = settled("mobile_frnet", width=0.25).fuse()
-    torch.compiler.reset()
-    compiled = torch.compile(model, fullgraph=True)
-    torch.testing.assert_close(compiled(crops(3)), model(crops(3)), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("name", ["damdnet", "mobile_frnet", "mobilenet_v1"])  # one for each kind of block
 @torch.no_grad()
 def test_exported_with_a_dynamic_batch(name):

@@ -45,6 +45,7 @@ class TestWpdcWing(OpTests):
     small = ["3x7x4", "other vertices for wpdc"]
     dtypes = [torch.float32, torch.float64]
     gradient_is_an_op = False
+    stops_gradients = True
 
     def test_gradcheck(self, small_sample):
         """Of Wing: the weights of WPDC change with pred, but are no part of its gradient."""

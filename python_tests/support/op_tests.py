@@ -80,6 +80,7 @@ class OpTests:
     small: ClassVar[list[str]]
     traced: ClassVar[list[str]] = []
     gradient_is_an_op: ClassVar[bool] = True  # whether the gradient calls an op of frnet
+    stops_gradients: ClassVar[bool] = False  # whether something that changes with the inputs counts as constant
     dtypes: ClassVar[list[torch.dtype]] = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
     @staticmethod
@@ -250,6 +251,39 @@ class OpTests:
                 for tangent in found:
                     assert tangent.dtype == result.dtype
                     assert_close(tangent, wanted, "gradient", dtype)
+
+    def test_forward_mode_twice(self, small_sample):
+        """A tangent of a tangent, against differences of tangents; or where what a gradient leaves constant is not
+        constant in them, against the reference's by reverse passes (torch's own batch norm has no third ones)."""
+        tensors = [None if t is None else t.detach() for t in small_sample.on("cpu", torch.float64)]
+        point, way = tensors[0], draw(*tensors[0].shape, seed=20)
+
+        def tangents(function, jvp):
+            return lambda value: jvp(lambda x: small_sample.call(function, [x, *tensors[1:]]), (value,), (way,))[1]
+
+        def by_reverse(function, primals, tangents):
+            return torch.autograd.functional.jvp(function, primals, tangents, create_graph=True)
+
+        once, step = tangents(self.op, torch.func.jvp), 1e-5
+        found = torch.func.jvp(once, (point,), (way,))[1]
+        if self.stops_gradients:
+            expected = by_reverse(tangents(self.reference, by_reverse), (point,), (way,))[1]
+        else:
+            pairs = zip(once(point + step * way), once(point - step * way), strict=True)
+            expected = tuple((after - before) / (2 * step) for after, before in pairs)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    def test_compiled_forward_mode(self, traced_sample):
+        """torch.compile of a function that takes tangents."""
+        tensors = [None if t is None else t.detach() for t in traced_sample.on("cpu", torch.float64)]
+        way = draw(*tensors[0].shape, seed=20)
+
+        def tangents(value):
+            return torch.func.jvp(lambda x: traced_sample.call(self.op, [x, *tensors[1:]]), (value,), (way,))[1]
+
+        torch._dynamo.reset()
+        compiled = torch.compile(tangents, backend="aot_eager")
+        torch.testing.assert_close(compiled(tensors[0]), tangents(tensors[0]), rtol=1e-10, atol=1e-10)
 
     def test_torch_func(self, small_sample):
         """vjp and jacrev give the gradients of backward(); vmap, alone and around a gradient, the results of a loop."""

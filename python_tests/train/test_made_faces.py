@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from frnet.datasets import AugmentationConfig, SyntheticFaces
 from frnet.models import load_checkpoint
 from frnet.morphable import MorphableModel
 from frnet.nn import PointsLoss
-from frnet.train import ConfigError, load_config, train
+from frnet.train import ConfigError, load_config, train, trainer
 from frnet.train.data import open_data, open_network_morphable
 
 SMALL = (
@@ -91,13 +93,43 @@ def test_a_run_learns_and_its_weights_know_their_face(store, tmp_path):
     assert checkpoint.basis.difference(type(checkpoint.basis).of(expected)) is None
 
 
-def test_a_run_goes_on_where_it_was(store, tmp_path):
-    given = (f"data.store={store}", *SMALL)
-    whole = train(load_config("builtin", given), tmp_path / "whole")
-    part = train(load_config("builtin", (*given, "epochs=1", "schedule.warmup_epochs=0.05")), tmp_path / "part")
-    assert part.steps < whole.steps
-    again = train(load_config("builtin", given), tmp_path / "whole", resume=True)
+class StopAfterFiveSteps(AbstractContextManager):
+    def __init__(self, enabled: bool = True) -> None:
+        self.asked = 0
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing was taken."""
+
+    @property
+    def requested(self) -> bool:
+        self.asked += 1
+        return self.asked > 5
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(store, tmp_path, monkeypatch):
+    config = load_config("builtin", (f"data.store={store}", *SMALL))
+    whole = train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "StopRequest", StopAfterFiveSteps)
+        part = train(config, tmp_path / "part")
+    assert not part.finished
+    assert 0 < part.steps < whole.steps
+    again = train(config, tmp_path / "part", resume=True)
     assert again.steps == whole.steps
+    for name, tensor in load_checkpoint(whole.folder.last).model.state_dict().items():
+        assert torch.equal(load_checkpoint(again.folder.last).model.state_dict()[name], tensor), name
+
+
+def test_weights_of_smaller_crops_are_a_start(store, tmp_path):
+    """A network learns on small crops first: what is whitened keeps its meaning, and no weight has another shape."""
+    small = "model={name: mobilenet_v1, settings: {width: 0.25, input_size: 32}}"
+    first = train(load_config("builtin", (f"data.store={store}", *SMALL, small, "epochs=1")), tmp_path / "first")
+    given = (f"data.store={store}", *SMALL, f"model.pretrained={first.folder.last}", "optimizer.lr=1e-12", "epochs=1")
+    second = train(load_config("builtin", given), tmp_path / "second")
+    before, after = (load_checkpoint(run.folder.last) for run in (first, second))
+    assert (before.input_size, after.input_size) == (32, SIZE)
+    torch.testing.assert_close(after.model.fc.weight, before.model.fc.weight)
+    np.testing.assert_allclose(after.whitening.std[:12], before.whitening.std[:12] * (SIZE / 32))
 
 
 def test_a_store_to_validate_with(store, tmp_path):

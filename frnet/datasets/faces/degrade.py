@@ -23,13 +23,14 @@ def draw_side(rng: np.random.Generator, count: int, degradation: bool) -> np.nda
     return np.rint(np.exp(side))
 
 
-def degrade(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """uint8 [S, S, 3], to the same, somewhat worse."""
+def degrade(rng: np.random.Generator, picture: np.ndarray, face: float | None = None) -> np.ndarray:
+    """uint8 [S, S, 3], to the same, somewhat worse; blurred by what a face of so many pixels bears, else of all S."""
     side = len(picture)
+    face = side if face is None else face
     if rng.random() < 0.3:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.5) * side / 120)
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.5) * face / 120)
     if rng.random() < 0.1:
-        picture = cv2.filter2D(picture, -1, _motion(rng, 3, max(4, side // 16)))
+        picture = cv2.filter2D(picture, -1, _motion(rng, 3, max(4, int(face) // 16)))
     if rng.random() < 0.5:
         top, left = rng.integers(len(_GRAIN) - side, size=2)
         noise = _GRAIN[top : top + side, left : left + side, : 3 if rng.random() < 0.5 else 1]

@@ -24,7 +24,7 @@ __all__ = ["BLOCK", "Block", "FaceFactory", "fit_pose"]
 BLOCK = 16
 """Faces that are made together, as one matrix product makes all their vertices."""
 
-_DRAWN = 160  # side of what is rendered, pixels; the crop is cut of it as of a photograph
+_DRAWN = 160
 
 
 class Block(NamedTuple):
@@ -54,6 +54,7 @@ class FaceFactory:
             are no portraits.
         ingredients: what faces are made of; None: all there is.
         size: side of the crops.
+        drawn: side of what is rendered, pixels; a block's crops are cut of it as of a photograph.
 
     Attributes:
         head: the mesh, with the vertices that labels hold in ``head.points``.
@@ -68,18 +69,19 @@ class FaceFactory:
         assets: str | os.PathLike[str] | None = None,
         ingredients: Ingredients | None = None,
         size: int = 120,
+        drawn: int = _DRAWN,
     ) -> None:
         ingredients = ingredients or Ingredients()
-        self.head, self.ingredients, self.size = Head(ict), ingredients, size
+        self.head, self.ingredients, self.size, self._drawn = Head(ict), ingredients, size, drawn
         held = {} if assets is None else _assets(Path(assets), self.head)
         photographs = held.get("backgrounds") if ingredients.photo_backgrounds else None
         self._observed = held.get("observed")
-        self._backgrounds = Backgrounds(photographs, _DRAWN)
-        self._painter = Painter(self.head, held.get("colours"), ingredients, _DRAWN)
+        self._backgrounds = Backgrounds(photographs, drawn)
+        self._painter = Painter(self.head, held.get("colours"), ingredients, drawn)
         self._portraits = None
         if held and ingredients.portraits > 0:
             parts = (held[name] for name in ("patches", "depths", "poses", "coefficients"))
-            self._portraits = Portraits(*parts, _DRAWN)
+            self._portraits = Portraits(*parts, drawn)
 
     def block(self, seed: int, index: int) -> Block:
         """The faces of one block.
@@ -90,19 +92,38 @@ class FaceFactory:
         """
         rng = np.random.default_rng((seed, index))
         portraits = self._portraits is not None and rng.random() < self.ingredients.portraits
-        pictures, marks, alphas = self._turned_portraits(rng) if portraits else self._rendered(rng)
+        pictures, shown, marks, alphas = self.draw(rng, portraits)
+        self._fill(rng, pictures, shown)
         sides = draw_side(rng, len(pictures), self.ingredients.degradation)
         images = np.stack([self._photographed(rng, *each) for each in zip(pictures, sides, strict=True)])
-        factor = self.size / _DRAWN
+        factor = self.size / self._drawn
         points = marks * factor
         # A crop's pixels and its label positions part by a share of a pixel that depends on how large the face was.
         points[:, :, :2] += 0.5 * factor - 0.5 * self.size / sides[:, None, None]
         points[:, :, 2] -= points[:, :68, 2].mean(1, keepdims=True)
-        pose = fit_pose(self._model_points(alphas), points, self.size)
+        pose = fit_pose(self.model_points(alphas), points, self.size)
         params = np.concatenate([pose, alphas], 1)
         return Block(images, *(part.astype(np.float32) for part in (points, params, sides)))
 
-    def _rendered(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def draw(self, rng: np.random.Generator, portraits: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Faces before anything lies behind them.
+
+        Args:
+            rng: random numbers.
+            portraits: turned ones, which want assets; else rendered heads.
+
+        Returns:
+            Pictures uint8 [n, drawn, drawn, 3], BGR; where they show anything, bool [n, drawn, drawn]; the label's
+            vertices [n, P, 3] in pixels of the picture, y down; and the built-in face's coefficients [n, 50].
+
+        Raises:
+            ValueError: portraits are wanted and there are none.
+        """
+        if portraits and self._portraits is None:
+            raise ValueError("FaceFactory: there are no portraits without assets")
+        return self._turned_portraits(rng) if portraits else self._rendered(rng)
+
+    def _rendered(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         head = self.head
         coefficients = np.concatenate(
             [
@@ -111,11 +132,9 @@ class FaceFactory:
             ],
             1,
         )
-        pictures, shown, marks = self._painter.draw(rng, coefficients)
-        self._fill(rng, pictures, shown)
-        return pictures, marks, head.alphas(coefficients)
+        return *self._painter.draw(rng, coefficients), head.alphas(coefficients)
 
-    def _turned_portraits(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _turned_portraits(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         portraits = self._portraits
         chosen = portraits.choose(rng, BLOCK)
         coefficients = portraits.coefficients[chosen]
@@ -123,8 +142,7 @@ class FaceFactory:
             rng, self.head.vertices(coefficients), chosen, self.ingredients.poses, self.head.points
         )
         pictures = np.stack([uneven_light(rng, picture) for picture in pictures])
-        self._fill(rng, pictures, shown)
-        return pictures, marks, self.head.alphas(coefficients)
+        return pictures, shown, marks, self.head.alphas(coefficients)
 
     def _fill(self, rng: np.random.Generator, pictures: np.ndarray, shown: np.ndarray) -> None:
         for picture, seen in zip(pictures, shown, strict=True):
@@ -139,7 +157,8 @@ class FaceFactory:
             picture = degrade(rng, picture)
         return to_crop(picture, self.size)
 
-    def _model_points(self, alphas: np.ndarray) -> np.ndarray:
+    def model_points(self, alphas: np.ndarray) -> np.ndarray:
+        """The label's vertices of built-in faces with coefficients [n, 50]: [n, P, 3], y up."""
         face, points = self.head.face, self.head.points
         rows = (3 * points[:, None] + np.arange(3)).reshape(-1)
         mean, basis = face.mean.numpy()[rows], face.basis.numpy()[rows]
