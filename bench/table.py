@@ -207,7 +207,26 @@ def with_speed(readme: str, table: str) -> str:
 
 
 # What a saved run has in it tells who wrote it.
+def detection_section(path: Path) -> str:
+    run = json.loads(path.read_text())
+    detectors = run["detectors"]
+    lines = [
+        "\n## Face detectors\n",
+        f"Faces found where all show equally many false boxes on {run['faceless']} pictures without faces, and the time of "
+        "such a picture (`bench/face_detection.py`). `YuNetDetector` is YuNet as frnet runs it, `FaceDetectorYN` one pass.\n",
+        f"| false boxes | faces | {' | '.join(detectors)} |",
+        "|---" * (2 + len(detectors)) + "|",
+    ]
+    for rows in zip(*(detector["points"] for detector in detectors.values()), strict=True):
+        for kind in rows[0]["recall"]:
+            found = " | ".join("{} of {}".format(*row["recall"][kind]) for row in rows)
+            lines.append(f"| {rows[0]['false_boxes']} | {kind} | {found} |")
+    times = " | ".join(f"{detector['milliseconds']['faceless']:.0f} ms" for detector in detectors.values())
+    return "\n".join([*lines, f"| | time | {times} |"]) + "\n"
+
+
 SECTIONS = {
+    "detectors": detection_section,
     "data_rates": data_section,
     "rows": memory_section,
     "by_vertices": scaling_section,
