@@ -212,8 +212,9 @@ def detection_section(path: Path) -> str:
     detectors = run["detectors"]
     lines = [
         "\n## Face detectors\n",
-        f"Faces found where all show equally many false boxes on {run['faceless']} pictures without faces, and the time of "
-        "such a picture (`bench/face_detection.py`). `YuNetDetector` is YuNet as frnet runs it, `FaceDetectorYN` one pass.\n",
+        f"Faces found where all show equally many false boxes on {run['faceless']} pictures without faces, and the "
+        "time of such a picture (`bench/face_detection.py`). `YuNetDetector` is YuNet as frnet runs it, "
+        "`FaceDetectorYN` one pass.\n",
         f"| false boxes | faces | {' | '.join(detectors)} |",
         "|---" * (2 + len(detectors)) + "|",
     ]
