@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 
 from face_assets.colours import Side, sample_colours, sample_side  # noqa: E402
-from face_assets.fit import FACE_MESH_68, Fit, fit_head  # noqa: E402
+from face_assets.fit import FACE_MESH_68, Fit, fit_head, is_a_knee  # noqa: E402
 from face_assets.portraits import cut_portrait, depth_grid  # noqa: E402
 from face_assets.profiles import fit_profile, read_profiles  # noqa: E402
 
@@ -49,7 +49,7 @@ def main() -> None:
         files, boxes, points = (stored[name] for name in ("files", "boxes", "points"))
     fits = [fit_head(head, marks) for marks in points[:, FACE_MESH_68, :2].astype(np.float64)]
     good = [
-        fit.error < _ERROR and abs(fit.yaw) < _YAW and fit.scale > 7 and not _is_a_knee(name, box)
+        fit.error < _ERROR and abs(fit.yaw) < _YAW and fit.scale > 7 and not is_a_knee(name, box)
         for name, box, fit in zip(files.tolist(), boxes, fits, strict=True)
     ]
     sides, profiles = _profiles(head, people, files, [fit if ok else None for fit, ok in zip(fits, good, strict=True)])
@@ -123,11 +123,6 @@ def _portrait(
     vertices = head.vertices(fit.coefficients[None])[0]
     depth = depth_grid(head, vertices, fit.rotation, centre).astype(np.float16)
     return patch, depth, np.concatenate([fit.rotation.reshape(-1), centre]), fit.coefficients
-
-
-def _is_a_knee(name: str, box: np.ndarray) -> bool:
-    """MediaPipe takes knees for faces: of whole bodies, what lies low."""
-    return "posture" in name and box[1] > 600
 
 
 def _openpeople_backgrounds(

@@ -30,7 +30,7 @@ from collections import deque  # noqa: E402
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from face_assets.fit import FACE_MESH_68  # noqa: E402
+from face_assets.fit import FACE_MESH_68, is_a_knee  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 
 from frnet.datasets.faces.scene_parts import load_cutouts, load_people, load_pictures  # noqa: E402
@@ -79,8 +79,9 @@ def _scene_makers(arguments: argparse.Namespace) -> tuple[SceneMaker, SceneMaker
     with np.load(arguments.points) as held:
         names, boxes, points = held["files"], held["boxes"], held["points"]
     files = np.array([name.replace("/", "/assets/") for name in names])
-    knees = np.array(["posture" in name for name in names]) & (boxes[:, 1] > 600)
-    known = np.array(["character" not in name for name in names]) & ~knees
+    known = [
+        "character" not in name and not is_a_knee(name, box) for name, box in zip(names.tolist(), boxes, strict=True)
+    ]
     people = load_people(arguments.people, files[known], points[known][:, FACE_MESH_68])
     parts = {"pictures": pictures, "cutouts": cutouts, "size": arguments.size}
     return (

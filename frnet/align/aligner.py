@@ -43,13 +43,13 @@ class FaceAligner:
     Without arguments all three are those that come with frnet: weights, morphable model, detector.
 
     Args:
-        weights: ``"builtin"``; ``"small"``, less exact and several times as fast; a checkpoint file, a
-            :class:`frnet.models.Checkpoint`, or a network. Objects are copied.
+        weights: ``"builtin"``; ``"small"``, less exact, with an eleventh of the multiply-adds; a checkpoint file,
+            a :class:`frnet.models.Checkpoint`, or a network. Objects are copied.
         morphable: a morphable model, or what :func:`frnet.morphable.open_morphable` takes; by default the built-in
             face, for weights that were trained for it.
         whitening: a file, or a pair (mean, std) of arrays or text files.
         detector: ``"builtin"``, a YuNet ``.onnx`` file, a Haar ``.xml`` file, a :class:`Detector`, or None: then calls
-            must say where the faces are.
+            must say where the faces are. The built-in one also says how reliable each fit is, given rois or not.
         passes: how often the network sees a face, at least 1. From the second time on, the crop comes from
             the landmarks of the time before, which fits the face better than a detector's box does. By default
             twice where the crop comes from a box, and once where it is given, as by the landmarks of the frame
@@ -191,12 +191,14 @@ class FaceAligner:
         return detected_regions(self.detector(image), image)
 
     @torch.inference_mode()
-    def fit(self, images: Sequence[Image], regions: Sequence[Regions]) -> list[list[Face]]:
+    def fit(self, images: Sequence[Image], regions: Sequence[Regions], *, judged: bool = True) -> list[list[Face]]:
         """Align faces whose places are known; all of them make one batch.
 
         Args:
             images: uint8 [height, width, 3] each, BGR.
             regions: what :meth:`locate` gave for each image.
+            judged: whether frnet's own detector, if it is the aligner's, says how reliable each fit is: one more look
+                at every face.
 
         Returns:
             One list of faces per image, in the order of its regions.
@@ -225,7 +227,8 @@ class FaceAligner:
                     of_image.append(
                         self._face(values.copy(), points.copy(), crops[index], regions[owner[index]], len(of_image))
                     )
-        self._judge(images, faces)
+        if judged:
+            self._judge(images, faces)
         return faces
 
     def _judge(self, images: Sequence[Image], faces: list[list[Face]]) -> None:

@@ -60,8 +60,7 @@ def following_crop(landmarks: NDArray[np.floating], params: NDArray[np.floating]
     if not abs(roll) > LARGEST_ROLL:
         roi = geometry.roi_from_landmarks(landmarks)
     else:
-        angle = np.deg2rad(roll)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # clockwise: y is down
+        turn = geometry.clockwise(roll)
         upright = geometry.roi_from_landmarks(landmarks[:, :2] @ turn)
         centre, half = turn @ (upright[:2] + upright[2:]) / 2, (upright[2] - upright[0]) / 2
         roi = np.concatenate([centre - half, centre + half])

@@ -103,3 +103,16 @@ def best_first(
         np.clip(scores[order], 0, 1).astype(np.float32),
         *(None if part is None else part[order].astype(np.float32) for part in (rolls, rois)),
     )
+
+
+def scaled(image: Image, longer: int) -> tuple[Image, NDArray[np.float64]]:
+    """A copy with this longer side, in pixels, and how many pixels of the image one of its is wide and high.
+
+    The two differ slightly, because sizes are whole numbers.
+    """
+    height, width = image.shape[:2]
+    scale = longer / max(height, width)
+    if scale != 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return image, np.array([width / image.shape[1], height / image.shape[0]])

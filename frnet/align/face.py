@@ -37,7 +37,8 @@ class Face:
         roi_roll: degrees by which that square was turned clockwise about its centre, so that the face stood upright
             in it; 0 for faces that are less than 30 degrees from upright. ``params`` are those of the square as it is.
         reliability: in [0, 1], whether there is a face where the landmarks are, and of their size: see
-            :func:`frnet.align.reliability.reliability`. None where the detector is another than frnet's own.
+            :func:`frnet.align.reliability.reliability`. None where the detector is another than frnet's own. Of a
+            followed face: when it was found.
     """
 
     landmarks: NDArray[np.float32]

@@ -19,7 +19,7 @@ from frnet.models import complexity
 from frnet.models.face_detector import FaceDetectorConfig, FaceDetectorNet, decode
 
 from .crops import LARGEST_ROLL, Crop, cut_crop
-from .detectors import Detections, best_first
+from .detectors import Detections, best_first, scaled
 from .threads import limited_threads
 
 __all__ = ["BUILTIN_DETECTOR", "FaceDetector", "load_detector_network"]
@@ -56,9 +56,9 @@ class FaceDetector:
     The network sees the picture with its longer side at ``max_size`` at most, halved until a face that fills the
     picture is like those it was trained on, and once more with a margin around it. What it finds is cut out, brought to
     one size, stood upright if it is not, and looked at a second time. The results are the boxes of the
-    68 landmarks in the frame of the face, so that crops are those that the alignment network was trained with. Faces
-    need about 14 pixels from side to side in what the network sees: in a large picture with smaller ones, raise
-    ``max_size``; time grows with its square.
+    68 landmarks in the frame of the face, so that crops are those that the alignment network was trained with. It was
+    trained on faces from 12 pixels up: in a large picture with smaller ones, raise ``max_size``; time grows with its
+    square.
 
     Args:
         weights: a file of :class:`frnet.models.face_detector.FaceDetectorNet`; None: the one in the package.
@@ -117,8 +117,7 @@ class FaceDetector:
         straight = geometry.straight_box(boxes, rolls)
         # The square about the landmarks as the aligner cuts it: along the picture's axes, or the face's own.
         spans = np.where(np.abs(rolls)[:, None] > LARGEST_ROLL, boxes[:, 2:], straight[:, 2:] - straight[:, :2])
-        half = np.sqrt(0.5) * spans.max(axis=1, keepdims=True, initial=0)
-        rois = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+        rois = _square(np.concatenate([boxes[:, :2], spans], axis=1), np.sqrt(2))
         return best_first(straight, scores, rolls, rois)
 
     def cells(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -148,11 +147,7 @@ class FaceDetector:
     def _at_size(self, image: Image, longer: int, margin: int) -> _Cells:
         """The cells that pass, of a copy of the image with this longer side."""
         height, width = image.shape[:2]
-        scale = longer / max(height, width)
-        if scale != 1.0:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        ratio = np.array([width / image.shape[1], height / image.shape[0]])
+        image, ratio = scaled(image, longer)
         below, right = (-(side + 2 * margin) % _STEP + margin for side in image.shape[:2])
         grey = (127, 127, 127)  # what the convolutions add at their borders, or nearly
         padded = cv2.copyMakeBorder(image, margin, below, margin, right, cv2.BORDER_CONSTANT, value=grey)
@@ -197,7 +192,7 @@ class FaceDetector:
             scale, turn = (crop.roi[2] - crop.roi[0]) / _SIDE, geometry.clockwise(crop.turn)
             middle = (cells[:, :2] - (_SIDE - 1) / 2) * scale @ turn.T + boxes[index, :2]
             places = np.concatenate([middle, cells[:, 2:4] * scale], axis=1)
-            agreeing = np.flatnonzero(_overlap(places, boxes[index]) > _SAME_AGAIN)
+            agreeing = np.flatnonzero(_square_overlap(places, boxes[index]) > _SAME_AGAIN)
             if len(agreeing):
                 best = agreeing[np.argmax(cells[agreeing, 6])]
                 seen.boxes[index], seen.turns[index] = places[best], turn @ cells[best, 4:6]
@@ -206,7 +201,7 @@ class FaceDetector:
 
 
 def _take_better(best: _Cells, indices: NDArray[np.int64], seen: _Cells, share: float = 1.0) -> None:
-    """Puts what was seen in the place of what scores less; or not much more, by a share."""
+    """Puts what was seen in the place of what scores less than it, or than a share of it below or above 1 says."""
     better = seen.scores > share * best.scores[indices]
     for mine, new in zip(best[:2], seen[:2], strict=True):
         mine[indices[better]] = new[better]
@@ -261,7 +256,7 @@ def _distinct(cells: _Cells, threshold: float) -> _Cells:
     for index in range(len(boxes)):
         if not left[index]:
             continue
-        overlap, inside = _overlap(boxes, boxes[index]), _overlap(boxes, boxes[index], of_smaller=True)
+        overlap, inside = (_square_overlap(boxes, boxes[index], of_smaller=part) for part in (False, True))
         agreeing = left & (overlap >= _SAME) & (turns @ turns[index] > 0)
         agreeing[index] = True
         weights = scores[agreeing] ** 4 + 1e-12
@@ -272,10 +267,10 @@ def _distinct(cells: _Cells, threshold: float) -> _Cells:
     return _Cells(np.array(mean_boxes).reshape(-1, 4), np.array(mean_turns).reshape(-1, 2), scores[kept])
 
 
-def _overlap(boxes: NDArray[np.float64], box: NDArray[np.float64], of_smaller: bool = False) -> NDArray[np.float64]:
-    """Intersection [n] of squares as large as boxes [n, 4] and one, over their union or over the smaller of them."""
-    half, other = np.sqrt(boxes[:, 2:].prod(axis=1, keepdims=True)) / 2, np.sqrt(box[2:].prod()) / 2
-    low, high = np.maximum(boxes[:, :2] - half, box[:2] - other), np.minimum(boxes[:, :2] + half, box[:2] + other)
-    common, areas = (high - low).clip(0).prod(axis=1), 4 * half[:, 0] ** 2
-    whole = np.minimum(areas, 4 * other**2) if of_smaller else areas + 4 * other**2 - common
-    return common / np.maximum(whole, 1e-12)
+def _square_overlap(boxes: NDArray[np.float64], box: NDArray[np.float64], of_smaller: bool = False) -> NDArray:
+    """How much squares as large as boxes [n, 4] have in common with one as large as another box [4]."""
+    corners = []
+    for each in (boxes, box[None]):
+        half = np.sqrt(each[:, 2:].prod(axis=1, keepdims=True)) / 2
+        corners.append(np.concatenate([each[:, :2] - half, each[:, :2] + half], axis=1))
+    return geometry.box_overlap(*corners, of_smaller=of_smaller)

@@ -27,7 +27,7 @@ def reliability(detector: FaceDetector, image: Image, faces: Sequence[Face]) -> 
     .. math:: r = \max_c\; p_c \cdot \mathrm{clip}\Big(\frac{\mathrm{IoU}_c - 0.25}{0.65 - 0.25},\, 0,\, 1\Big)
 
     over the cells c of the network that look at a square about the landmarks, upright: p is a cell's score, IoU that of
-    its box and the landmarks'. About 1 ms for each face. It says nothing of single landmarks, such as closed lips that
+    its box and the landmarks'. It says nothing of single landmarks, such as closed lips that
     were taken for open ones.
 
     Args:
@@ -50,7 +50,7 @@ def reliability(detector: FaceDetector, image: Image, faces: Sequence[Face]) -> 
         marks = faces[index].landmarks[:, :2] @ affine[:, :2].T + affine[:, 2]
         box = np.concatenate([marks.min(axis=0), marks.max(axis=0)])
         rolls = np.rad2deg(np.arctan2(cells[:, 5], cells[:, 4]))
-        overlap = _overlap(geometry.straight_box(cells[:, :4], rolls), box)
+        overlap = geometry.box_overlap(geometry.straight_box(cells[:, :4], rolls), box)
         agreement = ((overlap - _NONE) / (_FULL - _NONE)).clip(0, 1)
         result[index] = (cells[:, 6] * agreement).max()
     return result
@@ -59,10 +59,3 @@ def reliability(detector: FaceDetector, image: Image, faces: Sequence[Face]) -> 
 def _wider(crop: Crop) -> Crop:
     centre, half = (crop.roi[:2] + crop.roi[2:]) / 2, _CONTEXT * (crop.roi[2] - crop.roi[0]) / 2
     return Crop(np.concatenate([centre - half, centre + half]), crop.roll)
-
-
-def _overlap(boxes: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union [n] of boxes [n, 4] and one."""
-    common = (np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])).clip(0).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return common / np.maximum(areas - common, 1e-12)

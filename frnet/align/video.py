@@ -18,6 +18,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from frnet import geometry
 from frnet.io.images import Image
 from frnet.io.video import VideoReader, open_video_writer
 from frnet.render.draw import draw_faces
@@ -69,10 +70,9 @@ class FaceTracker:
             return self._detect(frame, kept)
         self._since_detection += 1
         rois, rolls = np.array([crop.roi for _, crop in kept]), np.array([crop.roll for _, crop in kept])
-        faces = self.aligner.fit([frame], [Regions(rois, rolls=rolls)])[0]
+        faces = self.aligner.fit([frame], [Regions(rois, rolls=rolls)], judged=False)[0]
         self._tracks = [
-            Track(track.id, replace(face, box=_carried(track.face, face), score=track.face.score))
-            for (track, _), face in zip(kept, faces, strict=True)
+            Track(track.id, _followed(track.face, face)) for (track, _), face in zip(kept, faces, strict=True)
         ]
         return self._tracks
 
@@ -81,7 +81,8 @@ class FaceTracker:
         self._since_detection = 1
         regions = self.aligner.locate(frame)
         faces = self.aligner.fit([frame], [regions])[0]
-        overlap = _iou(regions.rois, np.array([crop.roi for _, crop in kept]).reshape(-1, 4))
+        before = np.array([crop.roi for _, crop in kept]).reshape(-1, 4)
+        overlap = geometry.box_overlap(regions.rois[:, None], before[None])
         ids: dict[int, int] = {}
         for detected, index in zip(*np.unravel_index(np.argsort(-overlap, axis=None), overlap.shape), strict=True):
             number = kept[index][0].id
@@ -150,6 +151,11 @@ def align_video(
     return done
 
 
+def _followed(before: Face, now: Face) -> Face:
+    """With what only the frame in which it was found says of it."""
+    return replace(now, box=_carried(before, now), score=before.score, reliability=before.reliability)
+
+
 def _carried(before: Face, now: Face) -> NDArray[np.float32] | None:
     """The box of the frame before, moved and scaled as the landmarks' own box has been since."""
     if before.box is None:
@@ -163,12 +169,3 @@ def _carried(before: Face, now: Face) -> NDArray[np.float32] | None:
 
 def _area(roi: NDArray[np.float64]) -> float:
     return float((roi[2] - roi[0]) * (roi[3] - roi[1]))
-
-
-def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of every pair of boxes, [n, m]."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = (high - low).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
-    return common / np.maximum(areas[0][:, None] + areas[1][None] - common, 1e-12)

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from frnet import geometry
 from frnet.io.images import Image, check_image
 
-from .detectors import Detections, best_first
+from .detectors import Detections, best_first, scaled
 
 __all__ = ["YuNetDetector"]
 
@@ -132,14 +133,8 @@ class YuNetDetector:
 
     def _at_size(self, image: Image, longer: int) -> NDArray[np.float64]:
         """YuNet's rows in pixels of the image, of which the network sees a copy of this longer side."""
-        height, width = image.shape[:2]
-        scale = longer / max(height, width)
-        if scale != 1.0:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        image, ratio = scaled(image, longer)
         rows = self._detect(image)
-        # The two sides may be scaled slightly differently, because sizes are whole numbers.
-        ratio = np.array([width / image.shape[1], height / image.shape[0]], np.float64)
         places = rows[:, :14].reshape(-1, 7, 2) * ratio  # corner, size, five landmarks
         places[:, [0, 2, 3, 4, 5, 6]] += (ratio - 1) / 2  # pixel centres are at whole numbers
         rows[:, :14] = places.reshape(-1, 14)
@@ -169,7 +164,7 @@ class YuNetDetector:
         """Indices of boxes, best first, without those that are of the same face as a better one."""
         kept: list[int] = []
         for index in np.argsort(-scores, kind="stable").tolist():
-            if not kept or _overlap(boxes[index], boxes[kept]).max() <= self.nms_threshold:
+            if not kept or geometry.box_overlap(boxes[index], boxes[kept]).max() <= self.nms_threshold:
                 kept.append(index)
         return kept
 
@@ -196,8 +191,7 @@ def _sheet(image: Image, box: NDArray[np.float64]) -> tuple[Image, list[NDArray[
     tiles = []
     for turn in range(_TURNS):
         y, x = (_TILE * place for place in divmod(turn, _COLUMNS))
-        angle, scale = np.deg2rad(360 / _TURNS * turn), _TILE / side
-        upright = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        upright = _TILE / side * geometry.clockwise(-360 / _TURNS * turn)
         in_tile = np.column_stack([upright, (_TILE - 1) / 2 - upright @ centre])
         sheet[y : y + _TILE, x : x + _TILE] = cv2.warpAffine(
             source, in_tile @ from_source, (_TILE, _TILE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
@@ -235,10 +229,3 @@ def _tilt(row: NDArray[np.float64]) -> float:
     points = row[4:14].reshape(5, 2)
     x, y = points[3:].mean(axis=0) - points[:2].mean(axis=0)
     return float(np.rad2deg(np.arctan2(-x, y)))
-
-
-def _overlap(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of a box [4] and others [n, 4]."""
-    common = (np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])).clip(0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return common / np.maximum(areas - common, 1e-12)

@@ -9,6 +9,7 @@ from frnet.geometry.labels import (
     pose_para_from_params,
     project_300wlp,
 )
+from frnet.geometry.overlap import box_overlap
 from frnet.geometry.pose import (
     Pose,
     decompose_pose,
@@ -44,6 +45,7 @@ __all__ = [
     "Pose",
     "Similarity",
     "benchmark_roi",
+    "box_overlap",
     "clamp_roi",
     "clockwise",
     "crop",

@@ -11,7 +11,17 @@ import torch
 from safetensors.torch import save_file
 
 from frnet import geometry
-from frnet.align import Detections, Detector, Face, FaceAligner, FaceDetector, Pose, open_detector, read_image
+from frnet.align import (
+    Detections,
+    Detector,
+    Face,
+    FaceAligner,
+    FaceDetector,
+    FaceTracker,
+    Pose,
+    open_detector,
+    read_image,
+)
 from frnet.align.face_detector import BUILTIN_DETECTOR, load_detector_network
 from frnet.align.regions import detected_regions
 from frnet.align.reliability import reliability
@@ -255,6 +265,16 @@ def test_another_detector_leaves_it_open(checkpoint, grid, yunet, portrait):
     assert face.reliability is None
     (face,) = FaceAligner(checkpoint, grid, detector=None)(portrait, boxes=[face.box])
     assert face.reliability is None
+
+
+def test_followed_faces_keep_what_they_were_found_with(aligner, portrait, monkeypatch):
+    """To judge a face takes longer than some networks take to fit it: in a video it is done where faces are found."""
+    tracker = FaceTracker(aligner)
+    (found,) = tracker(portrait)
+    monkeypatch.setattr(aligner.detector, "cells", None)  # is not called
+    (followed,) = tracker(portrait)
+    assert (followed.id, followed.face.reliability) == (found.id, found.face.reliability)
+    assert followed.face.reliability > 0.5
 
 
 @pytest.mark.parametrize("roll", [0, 90, 180])

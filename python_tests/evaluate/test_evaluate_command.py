@@ -6,15 +6,13 @@ import csv
 import json
 import re
 import shutil
-import sys
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from support.commands import caller
 from support.plots import check_curve, curves_of
 
-from frnet import cli
 from frnet.evaluate import (
     crop_files,
     evaluate_aflw2000,
@@ -66,21 +64,7 @@ def folder(shared):
 
 @pytest.fixture
 def run(monkeypatch, capfd):
-    """Calls ``frnet evaluate`` in this process."""
-    monkeypatch.setenv("COLUMNS", "220")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def call(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["frnet", "evaluate", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        printed = capfd.readouterr()
-        return SimpleNamespace(status=status, out=printed.out, err=printed.err)
-
-    return call
+    return caller(monkeypatch, capfd, "evaluate")
 
 
 def rows_of(text: str) -> dict[str, list[str]]:
@@ -100,9 +84,9 @@ def test_somebody_elses_predictions(run, configs, golden, tmp_path):
     """The published table, what 3DDFA's evaluator prints under it, and every row's protocol."""
     path = golden_file(golden, tmp_path / "golden.npz")
     result = run(configs, "--predictions", path, "--annotation", "all", "--out", tmp_path / "out")
-    assert result.status == 0, result.err
+    assert result.returncode == 0, result.stderr
     markdown = (tmp_path / "out/table.md").read_text()
-    for rows in (rows_of(result.out), rows_of(markdown)):
+    for rows in (rows_of(result.stdout), rows_of(markdown)):
         for name, figures in PUBLISHED_AFLW2000.items():
             assert rows[name][2:7] == figures.split()
             assert rows[name][-1] == "[P]"
@@ -124,7 +108,7 @@ def test_somebody_elses_predictions(run, configs, golden, tmp_path):
 def test_files_that_are_written(run, configs, golden, tmp_path):
     path = golden_file(golden, tmp_path / "golden.npz")
     out = tmp_path / "out"
-    assert run(configs, "-p", path, "--split", "all", "--roi", "3ddfa-compat", "-o", out).status == 0
+    assert run(configs, "-p", path, "--split", "all", "--roi", "3ddfa-compat", "-o", out).returncode == 0
     assert {entry.name for entry in out.iterdir()} == {
         *("table.md", "per_image.csv", "results.json", "curve.csv", "curve.png", "curve.svg"),
     }
@@ -153,15 +137,15 @@ def test_files_that_are_written(run, configs, golden, tmp_path):
 def test_a_network_on_images(run, folder, network, tmp_path):
     """3.415 % from image files to the table, and both roi rules."""
     result = run(folder, *network, "--out", tmp_path / "out", "--worst", "4")
-    assert result.status == 0, result.err
-    rows = rows_of(result.out)
+    assert result.returncode == 0, result.stderr
+    rows = rows_of(result.stdout)
     assert rows["mean"] == ["", "3.415", "3.445"]
     assert rows["image04331.jpg"][0] == "45.5"
     *_, compat, exact = rows_of((tmp_path / "out/table.md").read_text().split("### Pose")[0]).values()
     assert compat[8] == "3.415"
     assert exact[8] == "3.445"
     assert compat[7] == exact[7] == "-"  # one image beyond 60 degrees has no interval
-    words = result.out.replace("\n", " ")
+    words = result.stdout.replace("\n", " ")
     assert "bins of |yaw| 5/2/1 by Pose_Para; roi 3ddfa-compat; predictions count from 0" in words
     sheets = sorted((tmp_path / "out").glob("worst_*.png"))
     assert [path.name for path in sheets] == ["worst_mb05_roi_3ddfa-compat.png", "worst_mb05_roi_exact.png"]
@@ -180,9 +164,9 @@ def test_images_without_a_face(run, shared, folder, network, tmp_path):
     cv2.imwrite(str(own / "image00050.jpg"), np.full((450, 450, 3), 128, np.uint8))
     detector = next((shared / "yunet").glob("*.onnx"))
     result = run(own, *network, "--detector", detector, "--out", tmp_path / "out")
-    assert result.status == 0, result.err
-    assert rows_of(result.out)["image00050.jpg"][3] == "no face"
-    assert "no face in 1 of 1 images (image00050.jpg); the means leave them out" in result.out
+    assert result.returncode == 0, result.stderr
+    assert rows_of(result.stdout)["image00050.jpg"][3] == "no face"
+    assert "no face in 1 of 1 images (image00050.jpg); the means leave them out" in result.stdout
     rows = rows_of((tmp_path / "out/table.md").read_text())
     assert rows["mb05, roi detector, 2 passes"][2:9] == ["-"] * 7
     assert (tmp_path / "out/per_image.csv").read_text().splitlines()[1].endswith(",")
@@ -193,8 +177,8 @@ def test_images_without_a_face(run, shared, folder, network, tmp_path):
 def test_matched_coordinates(run, folder, network):
     """Ground truth and the crops it gives brought to our first pixel: 3.341 % on the eight images."""
     result = run(folder, *network, "--coordinates", "matched", "--roi", "3ddfa-compat")
-    assert rows_of(result.out)["mean"] == ["", "3.341"]
-    assert "predictions and ground truth matched to count alike" in result.out.replace("\n", " ")
+    assert rows_of(result.stdout)["mean"] == ["", "3.341"]
+    assert "predictions and ground truth matched to count alike" in result.stdout.replace("\n", " ")
 
 
 def test_round_trip_of_a_networks_landmarks(run, folder, network, make_aligner, tmp_path):
@@ -204,7 +188,7 @@ def test_round_trip_of_a_networks_landmarks(run, folder, network, make_aligner, 
     pose = np.array([face.pose for face in evaluation.faces])
     np.savez(tmp_path / "mine.npz", landmarks=landmarks, names=evaluation.names, frame="image", pose=pose)
     result = run(folder, *network, "--roi", "3ddfa-compat", "-p", tmp_path / "mine.npz", "-o", tmp_path / "out")
-    assert result.status == 0, result.err
+    assert result.returncode == 0, result.stderr
     record = json.loads((tmp_path / "out/results.json").read_text())
     ours, file = record["sparse"]
     assert (ours["method"], file["method"]) == ("mb05, roi 3ddfa-compat", "mine")
@@ -243,8 +227,8 @@ def test_command_on_published_crops(run, small_configs, crops, network, tmp_path
     arguments = [small_configs, *network, "--crops", crops]
     plain = run(*arguments)
     listed = run(*arguments, "--list", tmp_path / "crops.list", "--out", tmp_path / "out")
-    assert plain.status == listed.status == 0, plain.err + listed.err
-    assert rows_of(plain.out)["mb05, roi exact"] == rows_of(listed.out)["mb05, roi exact"]
+    assert plain.returncode == listed.returncode == 0, plain.stderr + listed.stderr
+    assert rows_of(plain.stdout)["mb05, roi exact"] == rows_of(listed.stdout)["mb05, roi exact"]
     assert (tmp_path / "out/per_image.csv").read_text().splitlines()[1].startswith("image00050.png,0.9391,")
     assert len(list((tmp_path / "out").glob("worst_*.png"))) == 2
 
@@ -261,14 +245,14 @@ def test_crops_that_do_not_match(run, small_configs, crops, network, tmp_path):
     ):
         listing.write_text("\n".join(lines))
         result = run(*arguments, "--list", listing)
-        assert result.status == 1
-        assert re.search(message, result.err)
+        assert result.returncode == 1
+        assert re.search(message, result.stderr)
     (crops / names[3]).write_bytes((crops / names[3]).read_bytes()[:300])
-    assert re.search(r"image00514\.png is truncated", run(*arguments).err)
+    assert re.search(r"image00514\.png is truncated", run(*arguments).stderr)
     cv2.imwrite(str(crops / names[3]), np.zeros((100, 120, 3), np.uint8))
-    assert re.search(r"image00514\.png must be 120 x 120, got 120 x 100", run(*arguments).err)
+    assert re.search(r"image00514\.png must be 120 x 120, got 120 x 100", run(*arguments).stderr)
     (crops / names[3]).unlink()
-    assert re.search("holds 8 faces, and there are 7 crops", run(*arguments).err)
+    assert re.search("holds 8 faces, and there are 7 crops", run(*arguments).stderr)
     with pytest.raises(NotADirectoryError, match="nowhere"):
         crop_files(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -288,14 +272,14 @@ def test_aflw_table(run, configs, tmp_path):
     np.save(tmp_path / "AFLW_GT_pts68.npy", rng.uniform(100, 300, (21080, 3, 68)).astype(np.float32))
     np.savez(tmp_path / "p.npz", landmarks=rng.uniform(20, 100, (21080, 68, 2)).astype(np.float32), frame="crop120")
     result = run(tmp_path, "--data", "aflw", "-p", tmp_path / "p.npz", "-o", tmp_path / "out")
-    assert result.status == 0, result.err
-    assert "note: roi exact is left out" in result.err  # these boxes are not those of the landmarks made up here
+    assert result.returncode == 0, result.stderr
+    assert "note: roi exact is left out" in result.stderr  # these boxes are not those of the landmarks made up here
     rows = rows_of((tmp_path / "out/table.md").read_text())
     for name, figures in PUBLISHED_AFLW.items():
         assert rows[name][2:7] == figures.split()
     assert "DeFA" not in rows
-    assert "AFLW, 21080 images; 21 points" in result.out
-    assert "11596/5457/4027" in result.out
+    assert "AFLW, 21080 images; 21 points" in result.stdout
+    assert "11596/5457/4027" in result.stdout
 
 
 def test_dense_truth(run, folder, network, make_aligner, tmp_path):
@@ -304,7 +288,7 @@ def test_dense_truth(run, folder, network, make_aligner, tmp_path):
     vertices = np.stack([face.vertices for face in evaluation.faces])
     np.savez(tmp_path / "t.npz", vertices=vertices + np.float32([3, 4, 9]), names=evaluation.names, outer_eyes=[36, 45])
     result = run(folder, *network, "--roi", "3ddfa-compat", "--dense-truth", tmp_path / "t.npz", "-o", tmp_path / "out")
-    assert result.status == 0, result.err
+    assert result.returncode == 0, result.stderr
     (dense,) = json.loads((tmp_path / "out/results.json").read_text())["dense"]
     size = np.sqrt(np.ptp(vertices[..., :2], axis=1).prod(-1))
     expected = np.mean(500 / size)
@@ -321,29 +305,29 @@ def test_several_files_share_a_plot(run, folder, tmp_path):
         np.savez(tmp_path / f"{name}.npz", landmarks=truth.points + shift, frame="image", method="same")
     files = [part for name in "ab" for part in ("-p", tmp_path / f"{name}.npz")]
     result = run(folder, *files, "--out", tmp_path / "out", "--bootstrap", "0", "--worst", "0")
-    assert result.status == 0, result.err
+    assert result.returncode == 0, result.stderr
     assert (tmp_path / "out/curve.csv").read_text().startswith("nme_percent,same,same (2)\n")
     assert not list((tmp_path / "out").glob("worst*"))
-    assert rows_of(result.out)["same"][7] == ""
+    assert rows_of(result.stdout)["same"][7] == ""
 
 
 def test_missing_and_damaged_files(run, folder, network, golden, configs, tmp_path):
     own = tmp_path / "own"
     shutil.copytree(folder, own)
     (own / "image02545.jpg").unlink()
-    assert "image02545.mat has no image beside it: image02545.jpg is missing" in run(own, *network).err
+    assert "image02545.mat has no image beside it: image02545.jpg is missing" in run(own, *network).stderr
     (own / "image02545.jpg").write_bytes(b"garbage")
     result = run(own, *network)
-    assert result.status == 1
-    assert "image02545.jpg cannot be decoded" in result.err
+    assert result.returncode == 1
+    assert "image02545.jpg cannot be decoded" in result.stderr
     (own / "image02545.mat").write_bytes(b"garbage")
-    assert "image02545.mat is not a readable MAT file" in run(own, *network).err
+    assert "image02545.mat is not a readable MAT file" in run(own, *network).stderr
     broken = golden["aflw2000_pred"].transpose(0, 2, 1).astype(np.float32)
     broken[77, 0, 0] = np.nan
     result = run(configs, "-p", golden_file(golden, tmp_path / "bad.npz", landmarks=broken))
-    assert result.status == 1
-    assert re.search(r"error: predictions .*bad\.npz: landmarks of face 77: NaN", result.err)
-    assert "Traceback" not in result.err
+    assert result.returncode == 1
+    assert re.search(r"error: predictions .*bad\.npz: landmarks of face 77: NaN", result.stderr)
+    assert "Traceback" not in result.stderr
 
 
 def test_options_that_contradict_each_other(run, folder, configs, network, golden, tmp_path):
@@ -364,12 +348,12 @@ def test_options_that_contradict_each_other(run, folder, configs, network, golde
         ([tmp_path / "none", "-p", file], "none"),
     ):
         result = run(*arguments)
-        assert result.status == 2, (message, result.err)
-        assert message.split()[0] in result.err
-        assert message in re.sub(r"\s*│\n│\s*", " ", result.err)
+        assert result.returncode == 2, (message, result.stderr)
+        assert message.split()[0] in result.stderr
+        assert message in re.sub(r"\s*│\n│\s*", " ", result.stderr)
 
 
 def test_help_lists_the_options(run):
-    text = run("--help").out
+    text = run("--help").stdout
     options = ("predictions", "crops", "annotation", "split", "roi", "coordinates", "bootstrap", "dense-truth", "out")
     assert all(f"--{option}" in text for option in options)

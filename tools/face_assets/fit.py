@@ -8,7 +8,7 @@ import numpy as np
 
 from frnet.datasets.faces.head import Head
 
-__all__ = ["FACE_MESH_68", "Fit", "fit_head"]
+__all__ = ["FACE_MESH_68", "Fit", "fit_head", "is_a_knee"]
 
 # The points of MediaPipe's face mesh that are the 68 landmarks in the manner of Multi-PIE.
 FACE_MESH_68 = np.array([
@@ -82,3 +82,8 @@ def fit_head(head: Head, points: np.ndarray) -> Fit:
     found = Fit(rotation, float(scale), offset, coefficients, 0.0)
     off = np.linalg.norm(found.project(base + modes @ alpha) - points, axis=1)[17:].mean()
     return found._replace(error=float(off / np.sqrt(np.ptp(points, axis=0).prod())))
+
+
+def is_a_knee(name: str, box: np.ndarray) -> bool:
+    """Whether MediaPipe took a knee for a face in this picture: of whole bodies, what lies low."""
+    return "posture" in name and box[1] > 600

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from frnet.datasets.faces.factory import BLOCK
+
 __all__ = ["store_of", "training_recipe"]
 
 _PLACES = ("data.store", "data.validation_store", "model.pretrained")  # settings that are paths of one machine
@@ -82,7 +84,7 @@ def _described(store: str | None) -> dict[str, Any] | None:
     if store is None or not Path(store, "store.json").is_file():
         return None
     stored = json.loads(Path(store, "store.json").read_text("utf-8"))
-    return {"size": stored["size"], "faces": 16 * stored["slots"], **stored["settings"]}
+    return {"size": stored["size"], "faces": BLOCK * stored["slots"], **stored["settings"]}
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-__all__ = ["Person", "load_cutouts", "load_people", "load_pictures"]
+__all__ = ["Person", "halved", "load_cutouts", "load_people", "load_pictures"]
 
 _PICTURE, _CUTOUT, _PERSON = 1000, 300, 1400  # longest sides kept, pixels
 
@@ -56,15 +56,20 @@ def load_people(folder: Path, files: np.ndarray, landmarks: np.ndarray) -> list[
         image = _shrunk(full, _PERSON)
         marks = ((landmarks[files == name, :, :2] + 0.5) * (image.shape[1] / full.shape[1]) - 0.5).astype(np.float32)
         x, y = (marks[:, 42:48].mean(1) - marks[:, 36:42].mean(1)).T
-        people.append(Person(tuple(_halved(image)), marks, np.degrees(np.arctan2(y, x)).astype(np.float32)))
+        people.append(Person(tuple(_levels(image)), marks, np.degrees(np.arctan2(y, x)).astype(np.float32)))
     return people
 
 
-def _halved(image: np.ndarray) -> Iterator[np.ndarray]:
+def halved(image: np.ndarray) -> np.ndarray:
+    """A copy of half the size, rounded up."""
+    return cv2.resize(image, [-(-side // 2) for side in image.shape[1::-1]], interpolation=cv2.INTER_AREA)
+
+
+def _levels(image: np.ndarray) -> Iterator[np.ndarray]:
     image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
     while min(image.shape[:2]) > 16:
         yield image
-        image = cv2.resize(image, [-(-side // 2) for side in image.shape[1::-1]], interpolation=cv2.INTER_AREA)
+        image = halved(image)
 
 
 def _read(path: Path, flags: int, longest: int) -> np.ndarray:

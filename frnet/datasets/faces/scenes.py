@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from frnet.datasets.faces.degrade import degrade
-from frnet.datasets.faces.scene_parts import Person
+from frnet.datasets.faces.scene_parts import Person, halved
 from frnet.datasets.faces.sprites import BEHIND, PORTRAIT, SpriteStore
 from frnet.geometry import clockwise, upright_box
 
@@ -193,7 +193,7 @@ class _Canvas:
         source, shrink = layer.levels[0], 1
         while scale * shrink < 0.5 and min(source.shape[:2]) > 2:
             shrink *= 2
-            source = layer.levels[shrink.bit_length() - 1] if shrink < 1 << len(layer.levels) else _half(source)
+            source = layer.levels[shrink.bit_length() - 1] if shrink < 1 << len(layer.levels) else halved(source)
         ratio = np.array(layer.levels[0].shape[1::-1]) / source.shape[1::-1]
         affine = np.column_stack([linear * ratio, offset + linear @ ((ratio - 1) / 2)])
         corners = np.array([[-0.5, -0.5], [1, -0.5], [-0.5, 1], [1, 1]]) * source.shape[1::-1]
@@ -249,10 +249,6 @@ class _Canvas:
 
 def _roll(rng: np.random.Generator) -> float:
     return float(rng.normal(0, 10) if rng.random() < 0.6 else rng.uniform(-180, 180))
-
-
-def _half(image: np.ndarray) -> np.ndarray:
-    return cv2.resize(image, [-(-side // 2) for side in image.shape[1::-1]], interpolation=cv2.INTER_AREA)
 
 
 def _plain_layer(image: np.ndarray, unit: float) -> _Layer:
