@@ -20,6 +20,7 @@ _MODULES = (
     "nn",
     "ops",
     "render",
+    "runtime",
     "train",
     "weights",
 )

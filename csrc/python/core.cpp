@@ -8,6 +8,7 @@
 
 #include "cpu/isa.h"
 #include "python/rasterize.h"
+#include "python/session.h"
 #include "python/shade_mesh.h"
 
 namespace py = pybind11;
@@ -44,5 +45,6 @@ PYBIND11_MODULE(_core, m) {
         "How this library was built and what it uses here, as a dict of strings and lists; an empty 'cuda' means "
         "that it was built without CUDA.");
   frnet::python::bind_rasterize(m);
+  frnet::python::bind_session(m);
   frnet::python::bind_shade_mesh(m);
 }

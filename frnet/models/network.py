@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
+from dataclasses import asdict
 
+import safetensors.torch
 import torch
 from torch import nn
 
 from frnet.nn import MobileBlock
+from frnet.runtime import Session
 
 __all__ = ["Fusible", "Network"]
 
@@ -31,6 +35,29 @@ class Fusible(nn.Module):
         fused = copy.deepcopy(self)
         fused._fuse_parts()
         return fused
+
+    def to_session(self, **options) -> Session:
+        """The network in the runtime that needs no torch; weights are copied.
+
+        Args:
+            options: ``num_threads``, ``precision`` and ``instruction_set`` of :class:`frnet.runtime.Session`.
+
+        Raises:
+            SessionError: the runtime does not know the architecture.
+
+        Example:
+            >>> from frnet.models import create_model
+            >>> session = create_model("mobilenet_v2", width=0.25).eval().to_session()
+            >>> session.run(torch.zeros(1, 3, 120, 120).numpy()).shape
+            (1, 62)
+        """
+        state = {f"model.{name}": value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        about = {
+            "format": "frnet-checkpoint-1",
+            "architecture": self.architecture,
+            "config": json.dumps(asdict(self.config)),
+        }
+        return Session(safetensors.torch.save(state, about), **options)
 
     def _fuse_parts(self) -> None:
         """Puts inference forms in the places of the parts that have one."""

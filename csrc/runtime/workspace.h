@@ -1,0 +1,42 @@
+// The memory that one run of a plan works in.
+#pragma once
+
+#include <vector>
+
+#include "runtime/aligned.h"
+#include "runtime/plan.h"
+
+namespace frnet::runtime {
+
+// Sizes of all tensors of a plan, for an input of this size.
+std::vector<Size> tensor_sizes(const Plan& plan, Size input);
+
+class Workspace {
+ public:
+  // most: images of a group at most; workers: threads that share it.
+  Workspace(const Plan& plan, Size input, int64_t most, int32_t workers);
+
+  // Called with each step that was run and how often: of a group of images, those in front of Plan::first_grouped run
+  // once for each.
+  using Observer = void (*)(void* context, size_t step);
+
+  // planes: float [images][3][height][width]; the result goes to result [images][channels of the plan's output].
+  void run(const float* planes, int64_t images, Workers& workers, float* result, Observer observer = nullptr,
+           void* context = nullptr);
+
+ private:
+  void place_tensors();
+  View view(size_t tensor, int64_t images, int64_t image) const;
+
+  const Plan& plan_;
+  std::vector<Size> sizes_;
+  int64_t most_;
+  std::vector<bool> grouped_;     // by tensor: whether it holds a group of images
+  std::vector<int64_t> offsets_;  // by tensor, in the arena
+  std::vector<View> views_;
+  Needs needs_;
+  AlignedFloats arena_, row_sums_, gates_, scratch_;
+  std::vector<float*> scratch_of_;  // by worker
+};
+
+}  // namespace frnet::runtime
