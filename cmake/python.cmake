@@ -10,7 +10,7 @@ target_link_libraries(_ops PRIVATE frnet_core ${FRNET_TORCH_LIB}/libtorch_cpu.so
 set_target_properties(_ops PROPERTIES PREFIX "" SUFFIX ".so")
 
 # The torch-free module.
-add_library(_core MODULE ${csrc}/python/core.cpp ${csrc}/python/rasterize.cpp ${csrc}/python/session.cpp
+add_library(_core MODULE ${csrc}/python/core.cpp ${csrc}/python/pictures.cpp ${csrc}/python/rasterize.cpp ${csrc}/python/session.cpp
   ${csrc}/python/shade_mesh.cpp)
 target_include_directories(_core SYSTEM PRIVATE ${FRNET_PYBIND11_INCLUDE} ${FRNET_PYTHON_INCLUDE})
 set_target_properties(_core PROPERTIES PREFIX "" SUFFIX "${FRNET_PYTHON_SUFFIX}")

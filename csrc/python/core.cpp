@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/isa.h"
+#include "python/pictures.h"
 #include "python/rasterize.h"
 #include "python/session.h"
 #include "python/shade_mesh.h"
@@ -44,6 +45,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("build_info", &build_info,
         "How this library was built and what it uses here, as a dict of strings and lists; an empty 'cuda' means "
         "that it was built without CUDA.");
+  frnet::python::bind_pictures(m);
   frnet::python::bind_rasterize(m);
   frnet::python::bind_session(m);
   frnet::python::bind_shade_mesh(m);

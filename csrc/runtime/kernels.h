@@ -66,6 +66,18 @@ struct StageArgs {
   float* row_sums;         // [rows][blocks][lanes], in the order of y; null: not wanted
 };
 
+// y = activation(filters * x + shift), block by block.
+struct DepthwiseArgs {
+  const float* x;
+  int64_t x_block_stride;
+  int32_t height, width, blocks, kernel;
+  const float* filters;  // [blocks][kernel * kernel][lanes]
+  const float* shift;    // [blocks][lanes]
+  Activation activation;
+  float* y;
+  int64_t y_block_stride;
+};
+
 // Lanes of a block that belong to one group: those whose mask is all ones.
 struct GroupPart {
   int32_t index;  // of the block, or of the group
@@ -120,6 +132,8 @@ struct Kernels {
   // 3x3, stride 2, three planes: output rows [first_row, last_row). Weights [panels][27][kPanel][lanes].
   void (*stem)(const float* planes, int32_t height, int32_t width, const PointwiseArgs& a, int64_t first_row,
                int64_t last_row, float* scratch);
+  // Rows [first_row, last_row) of all blocks: a depthwise convolution with stride 1 that keeps the size of the plane.
+  void (*depthwise)(const DepthwiseArgs& a, int64_t first_row, int64_t last_row);
   void (*sge_gates)(const SgeArgs& a, int64_t first_group, int64_t last_group);
   // Only the sums, where they are wanted; else the result.
   void (*sge_apply)(const SgeArgs& a, int64_t first_block, int64_t last_block);

@@ -125,7 +125,7 @@ Plan mobile_network(const WeightReader& weights, Planner& planner, const MobileS
   x = planner.pointwise("head", weights.convolution("head", planner.channels(x), head), {x}, Activation::relu6);
   x = planner.mean("mean", x);
   x = planner.pointwise("fc", weights.linear("fc", head, settings.num_params), {x}, Activation::none);
-  return planner.finish(x, settings.input_size);
+  return planner.finish({x}, settings.input_size);
 }
 
 MobileSettings common_settings(const Json& config, int32_t least_input) {
@@ -211,7 +211,7 @@ Plan mobilenet_v1(const WeightReader& weights, Planner& planner, const Json& con
   }
   x = planner.mean("mean", x);
   x = planner.pointwise("fc", weights.linear("fc", planner.channels(x), num_params), {x}, Activation::none);
-  return planner.finish(x, input_size);
+  return planner.finish({x}, input_size);
 }
 
 Plan damdnet(const WeightReader& weights, Planner& planner, const Json& config) {
@@ -256,7 +256,7 @@ Plan damdnet(const WeightReader& weights, Planner& planner, const Json& config) 
   x = planner.pointwise("head", weights.convolution("head", planner.channels(x), head), {x}, Activation::none);
   x = planner.mean("mean", x);
   x = planner.pointwise("fc", weights.linear("fc", head, settings.num_params), {x}, Activation::none);
-  return planner.finish(x, settings.input_size);
+  return planner.finish({x}, settings.input_size);
 }
 
 }  // namespace

@@ -15,11 +15,13 @@ struct Plan {
   const Kernels* kernels = nullptr;
   std::vector<Channels> tensors;  // tensor 0 is the network's input, which is no tensor of blocks
   std::vector<std::unique_ptr<Step>> steps;
-  int output = 0;
+  std::vector<int> outputs;  // tensors without splits that stay until the end
   // Steps in front of this one run image by image, so that their planes stay in the cache; the others, whose weights
   // are large and planes small, for a group of images.
   size_t first_grouped = 0;
-  int32_t input_size = 0;
+  int32_t input_size = 0;  // 0: any
+
+  int output() const { return outputs.front(); }
 };
 
 // Puts a plan together; a method for each kind of layer. Tensors are named by number.
@@ -36,13 +38,20 @@ class Planner {
             const Depthwise& depthwise, Activation activation, int32_t stride, int in, int32_t splits, bool row_sums);
   void gate(const std::string& name, const SpatialGate* spatial, const ChannelGate* channel, int tensor, bool row_sums);
   int subsample(const std::string& name, int in);
+  // 3x3, on one tensor.
+  int dense(const std::string& name, const Convolution& conv, int in, int32_t stride, Activation activation,
+            int residual = -1);
+  // Of any odd size, with stride 1.
+  int depthwise(const std::string& name, const Depthwise& conv, int in, Activation activation);
+  // Adds a plane of half the size, each pixel four times.
+  void add_doubled(const std::string& name, int tensor, int coarse);
   void relu(const std::string& name, int tensor);
   int mean(const std::string& name, int in);
   // From here on, steps run for a group of images.
   void begin_groups();
 
   int32_t channels(int tensor) const { return plan_.tensors[static_cast<size_t>(tensor)].count; }
-  Plan finish(int output, int32_t input_size);
+  Plan finish(std::vector<int> outputs, int32_t input_size);
 
  private:
   int add_tensor(int32_t channels, int32_t splits = 1);
@@ -55,5 +64,9 @@ class Planner {
 // The plan of a checkpoint of frnet, by the architecture and the config that it states. Throws std::runtime_error where
 // it is no network that the runtime knows, or lacks weights.
 Plan plan_network(const Safetensors& file, const Kernels& kernels);
+
+// The plan of the face detector's network, for pictures whose sides are multiples of 32. Its outputs are the planes of
+// FaceDetectorNet, finest first.
+Plan plan_face_detector(const Safetensors& file, const Kernels& kernels);
 
 }  // namespace frnet::runtime

@@ -75,8 +75,28 @@ int Planner::mean(const std::string& name, int in) {
 
 void Planner::begin_groups() { grouped_ = true; }
 
-Plan Planner::finish(int output, int32_t input_size) {
-  plan_.output = output;
+int Planner::dense(const std::string& name, const Convolution& conv, int in, int32_t stride, Activation activation,
+                   int residual) {
+  const Channels channels = plan_.tensors[static_cast<size_t>(in)];
+  const int out = add_tensor(conv.out);
+  std::vector<int> inputs{in};
+  if (residual >= 0) inputs.push_back(residual);
+  return add_step(std::make_unique<DenseStep>(conv, channels, plan_.tensors.back(), stride, activation, residual >= 0),
+                  name, inputs, out);
+}
+
+int Planner::depthwise(const std::string& name, const Depthwise& conv, int in, Activation activation) {
+  const int out = add_tensor(conv.channels);
+  return add_step(std::make_unique<DepthwiseStep>(conv, plan_.tensors.back(), activation), name, {in}, out);
+}
+
+void Planner::add_doubled(const std::string& name, int tensor, int coarse) {
+  add_step(std::make_unique<AddDoubledStep>(plan_.tensors[static_cast<size_t>(tensor)]), name, {tensor, coarse},
+           tensor);
+}
+
+Plan Planner::finish(std::vector<int> outputs, int32_t input_size) {
+  plan_.outputs = std::move(outputs);
   plan_.input_size = input_size;
   return std::move(plan_);
 }

@@ -56,7 +56,7 @@ void Workspace::place_tensors() {
       if (number >= plan_.first_grouped) grouped_[static_cast<size_t>(tensor)] = true;
     }
   }
-  lives[static_cast<size_t>(plan_.output)].last = plan_.steps.size();
+  for (int tensor : plan_.outputs) lives[static_cast<size_t>(tensor)].last = plan_.steps.size();
   std::vector<int64_t> floats(count);
   for (size_t tensor = 1; tensor < count; ++tensor) {
     const Channels& channels = plan_.tensors[tensor];
@@ -99,8 +99,7 @@ View Workspace::view(size_t tensor, int64_t images, int64_t image) const {
   return view;
 }
 
-void Workspace::run(const float* planes, int64_t images, Workers& workers, float* result, Observer observer,
-                    void* context) {
+void Workspace::run(const float* planes, int64_t images, Workers& workers, Observer observer, void* context) {
   Frame frame{*plan_.kernels,   workers,         views_.data(), 1,           nullptr, sizes_[0], scratch_of_.data(),
               row_sums_.data(), needs_.row_sums, gates_.data(), needs_.gates};
   const auto run_steps = [&](size_t first, size_t last, int64_t image) {
@@ -117,12 +116,16 @@ void Workspace::run(const float* planes, int64_t images, Workers& workers, float
   frame.planes = planes;
   frame.images = images;
   run_steps(plan_.first_grouped, plan_.steps.size(), 0);
-  const Channels& channels = plan_.tensors[static_cast<size_t>(plan_.output)];
-  const View y = view(static_cast<size_t>(plan_.output), images, 0);
+}
+
+void Workspace::read(int tensor, int64_t images, float* to) const {
+  const Channels& channels = plan_.tensors[static_cast<size_t>(tensor)];
+  const View from = view(static_cast<size_t>(tensor), images, 0);
+  const int64_t pixels = from.size.pixels(), lanes = channels.lanes;
   for (int64_t image = 0; image < images; ++image) {
-    for (int32_t c = 0; c < channels.count; ++c) {
-      result[image * channels.count + c] =
-          y.data[c / channels.lanes * y.block_stride + image * y.image_stride + c % channels.lanes];
+    for (int64_t c = 0; c < channels.count; ++c) {
+      const float* plane = from.data + c / lanes * from.block_stride + image * from.image_stride + c % lanes;
+      for (int64_t p = 0; p < pixels; ++p) *to++ = plane[p * lanes];
     }
   }
 }

@@ -20,9 +20,15 @@ class Workspace {
   // once for each.
   using Observer = void (*)(void* context, size_t step);
 
-  // planes: float [images][3][height][width]; the result goes to result [images][channels of the plan's output].
-  void run(const float* planes, int64_t images, Workers& workers, float* result, Observer observer = nullptr,
-           void* context = nullptr);
+  // planes: float [images][3][height][width].
+  void run(const float* planes, int64_t images, Workers& workers, Observer observer = nullptr, void* context = nullptr);
+  // What of a tensor that the plan gives out stands there after a run of so many images, [images][channels][pixels].
+  void read(int tensor, int64_t images, float* to) const;
+  Size size(int tensor) const { return sizes_[static_cast<size_t>(tensor)]; }
+  bool suits(Size input, int64_t images, int32_t workers) const {
+    return sizes_[0].height == input.height && sizes_[0].width == input.width && most_ >= images &&
+           scratch_of_.size() >= static_cast<size_t>(workers);
+  }
 
  private:
   void place_tensors();

@@ -47,7 +47,7 @@ class DetectionLoss(nn.Module):
         roll_weight: of the rolls.
     """
 
-    def __init__(self, box_weight: float = 2.0, roll_weight: float = 1.5) -> None:
+    def __init__(self, box_weight: float = 2.0, roll_weight: float = 4.0) -> None:
         super().__init__()
         self.box_weight, self.roll_weight = box_weight, roll_weight
 

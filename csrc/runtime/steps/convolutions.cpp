@@ -107,6 +107,104 @@ int64_t PointwiseStep::macs(const std::vector<Size>& sizes) const {
   return channels * out_.count * sizes[output].pixels();
 }
 
+DenseStep::DenseStep(const Convolution& conv, const Channels& in, const Channels& out, int32_t stride,
+                     Activation activation, bool residual)
+    : in_(in), out_(out), valid_(valid_channels(in)), stride_(stride), activation_(activation), residual_(residual) {
+  const std::vector<int32_t> blocks = all_blocks(out);
+  weights_ = pack_panels(conv.weight, {in}, out, blocks, 9);
+  bias_ = pack_channels(conv.bias, out, blocks);
+}
+
+void DenseStep::run(const Frame& frame) const {
+  const View &x = frame.views[inputs[0]], &y = frame.views[output];
+  const int64_t lanes = in_.lanes, blocks = in_.blocks(), width = x.size.width, pitch = (width + 2) * lanes;
+  const int64_t panels = (out_.blocks() + kPanel - 1) / kPanel;
+  for (int64_t image = 0; image < frame.images; ++image) {
+    const float* from = x.data + image * x.image_stride;
+    spread(frame.workers, y.size.height, 1, 4, [&](int64_t first, int64_t last, int32_t worker) {
+      float* rows = frame.scratch[worker];  // [3][blocks][width + 2][lanes], with zeros around
+      Segment segments[9];
+      for (int64_t tap = 0; tap < 9; ++tap) {
+        segments[tap] = {rows + tap / 3 * blocks * pitch + tap % 3 * lanes, pitch, valid_.data(), in_.blocks()};
+      }
+      PointwiseArgs a{};
+      a.segments = segments;
+      a.segment_count = 9;
+      a.pixel_step = stride_;
+      a.weights = weights_.data();
+      a.bias = bias_.data();
+      a.activation = activation_;
+      a.blocks = out_.blocks();
+      a.y_block_stride = y.block_stride;
+      for (int64_t row = first; row < last; ++row) {
+        for (int64_t r = 0; r < 3; ++r) {
+          const int64_t at = stride_ * row + r - 1;
+          for (int64_t block = 0; block < blocks; ++block) {
+            float* to = rows + (r * blocks + block) * pitch;
+            std::fill_n(to, pitch, 0.0f);
+            if (at < 0 || at >= x.size.height) continue;
+            std::copy_n(from + block * x.block_stride + at * width * lanes, width * lanes, to + lanes);
+          }
+        }
+        const int64_t place = image * y.image_stride + row * y.size.width * lanes;
+        a.y = y.data + place;
+        if (residual_) {
+          const View& added = frame.views[inputs[1]];
+          a.residual = added.data + place;
+          a.residual_block_stride = added.block_stride;
+        }
+        frame.kernels.pointwise(a, 0, panels, 0, y.size.width);
+      }
+    });
+  }
+}
+
+Size DenseStep::result(const std::vector<Size>& sizes) const {
+  const Size& in = sizes[inputs[0]];
+  return {(in.height + stride_ - 1) / stride_, (in.width + stride_ - 1) / stride_};
+}
+
+Needs DenseStep::needs(const Kernels&, const std::vector<Size>& sizes) const {
+  Needs needs;
+  // (The last pixel of a tile at stride 2 may lie one further.)
+  needs.scratch = (3 * int64_t{in_.blocks()} * (sizes[inputs[0]].width + 2) + 1) * in_.lanes;
+  return needs;
+}
+
+int64_t DenseStep::macs(const std::vector<Size>& sizes) const {
+  return 9 * int64_t{in_.count} * out_.count * sizes[output].pixels();
+}
+
+DepthwiseStep::DepthwiseStep(const Depthwise& conv, const Channels& channels, Activation activation)
+    : channels_(channels), kernel_(conv.kernel), activation_(activation) {
+  const std::vector<int32_t> blocks = all_blocks(channels);
+  filters_ = pack_channels(conv.weight, channels, blocks, kernel_ * kernel_);
+  shift_ = pack_channels(conv.shift, channels, blocks);
+}
+
+void DepthwiseStep::run(const Frame& frame) const {
+  const View &x = frame.views[inputs[0]], &y = frame.views[output];
+  for (int64_t image = 0; image < frame.images; ++image) {
+    const DepthwiseArgs a{x.data + image * x.image_stride,
+                          x.block_stride,
+                          x.size.height,
+                          x.size.width,
+                          channels_.blocks(),
+                          kernel_,
+                          filters_.data(),
+                          shift_.data(),
+                          activation_,
+                          y.data + image * y.image_stride,
+                          y.block_stride};
+    spread(frame.workers, y.size.height, 1, 2,
+           [&](int64_t first, int64_t last, int32_t) { frame.kernels.depthwise(a, first, last); });
+  }
+}
+
+int64_t DepthwiseStep::macs(const std::vector<Size>& sizes) const {
+  return int64_t{kernel_} * kernel_ * channels_.count * sizes[output].pixels();
+}
+
 StageStep::StageStep(const Convolution* expand, Activation expand_activation, const Depthwise& depthwise,
                      Activation activation, int32_t stride, const Channels& in, const Channels& out, bool row_sums)
     : in_(in),

@@ -26,6 +26,22 @@ Size SubsampleStep::result(const std::vector<Size>& sizes) const {
   return {(in.height + 1) / 2, (in.width + 1) / 2};
 }
 
+void AddDoubledStep::run(const Frame& frame) const {
+  const View &fine = frame.views[inputs[0]], &coarse = frame.views[inputs[1]];
+  const int64_t lanes = channels_.lanes, height = fine.size.height, width = fine.size.width;
+  frame.workers(frame.images * channels_.blocks(), [&](int64_t task, int32_t) {
+    const int64_t image = task % frame.images, block = task / frame.images;
+    float* to = fine.data + block * fine.block_stride + image * fine.image_stride;
+    const float* from = coarse.data + block * coarse.block_stride + image * coarse.image_stride;
+    for (int64_t row = 0; row < height; ++row) {
+      for (int64_t column = 0; column < width; ++column, to += lanes) {
+        const float* pixel = from + (row / 2 * coarse.size.width + column / 2) * lanes;
+        for (int64_t lane = 0; lane < lanes; ++lane) to[lane] += pixel[lane];
+      }
+    }
+  });
+}
+
 void ReluStep::run(const Frame& frame) const {
   const View& x = frame.views[inputs[0]];
   frame.workers(frame.images, [&](int64_t image, int32_t) {

@@ -64,6 +64,41 @@ class StageStep final : public Step {
   AlignedFloats expand_weights_, expand_bias_, filters_, shift_, out_scale_, out_shift_;
 };
 
+// 3x3 convolution of one tensor, and what is added to it.
+class DenseStep final : public Step {
+ public:
+  DenseStep(const Convolution& conv, const Channels& in, const Channels& out, int32_t stride, Activation activation,
+            bool residual);
+  void run(const Frame& frame) const override;
+  Size result(const std::vector<Size>& sizes) const override;
+  Needs needs(const Kernels& kernels, const std::vector<Size>& sizes) const override;
+  int64_t macs(const std::vector<Size>& sizes) const override;
+
+ private:
+  Channels in_, out_;
+  std::vector<int32_t> valid_;
+  int32_t stride_;
+  Activation activation_;
+  bool residual_;
+  AlignedFloats weights_, bias_;
+};
+
+// Depthwise convolution of any odd size, with stride 1.
+class DepthwiseStep final : public Step {
+ public:
+  DepthwiseStep(const Depthwise& conv, const Channels& channels, Activation activation);
+  void run(const Frame& frame) const override;
+  Size result(const std::vector<Size>& sizes) const override { return sizes[inputs[0]]; }
+  Needs needs(const Kernels&, const std::vector<Size>&) const override { return {}; }
+  int64_t macs(const std::vector<Size>& sizes) const override;
+
+ private:
+  Channels channels_;
+  int32_t kernel_;
+  Activation activation_;
+  AlignedFloats filters_, shift_;
+};
+
 // A spatial gate, a channel gate, or one behind the other, in place.
 class GateStep final : public Step {
  public:
@@ -97,6 +132,19 @@ class SubsampleStep final : public Step {
   explicit SubsampleStep(const Channels& channels) : channels_(channels) {}
   void run(const Frame& frame) const override;
   Size result(const std::vector<Size>& sizes) const override;
+  Needs needs(const Kernels&, const std::vector<Size>&) const override { return {}; }
+  int64_t macs(const std::vector<Size>&) const override { return 0; }
+
+ private:
+  Channels channels_;
+};
+
+// Adds a plane of half the size, each pixel four times, in place.
+class AddDoubledStep final : public Step {
+ public:
+  explicit AddDoubledStep(const Channels& channels) : channels_(channels) {}
+  void run(const Frame& frame) const override;
+  Size result(const std::vector<Size>& sizes) const override { return sizes[inputs[0]]; }
   Needs needs(const Kernels&, const std::vector<Size>&) const override { return {}; }
   int64_t macs(const std::vector<Size>&) const override { return 0; }
 
