@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from frnet import _core
 
-__all__ = ["Session", "SessionError", "StepProfile"]
+__all__ = ["Alignment", "Session", "SessionError", "StepProfile"]
 
 PRECISIONS = ("float32",)
+_BUILTIN_FACE = Path(__file__).parent / "morphable" / "data" / "builtin_face.safetensors"
 
 
 class SessionError(ValueError):
@@ -43,6 +44,20 @@ class StepProfile(NamedTuple):
         return 2e-9 * self.macs / self.seconds if self.seconds else 0.0
 
 
+class Alignment(NamedTuple):
+    """Faces of an image. Pixels count from 0, x right, y down, z towards the viewer.
+
+    Attributes:
+        params: float32 [faces, num_params], de-whitened; they refer to the crops.
+        landmarks: float32 [faces, 68, 3]; the rearmost one of a face lies at depth 0.
+        vertices: float32 [faces, N, 3].
+    """
+
+    params: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    vertices: NDArray[np.float32]
+
+
 class Session:
     """A network of the registry, planned and packed for this processor.
 
@@ -53,6 +68,8 @@ class Session:
     Args:
         weights: a ``.safetensors`` checkpoint of frnet, or its bytes; Mobile-FRNet, MobileNetV1, MobileNetV2 or
             DAMDNet.
+        morphable: a morphable model in frnet's own ``.safetensors``, for :meth:`align`; None: the built-in face. Which
+            one the weights were trained for is not looked at here, but by :class:`frnet.align.FaceAligner`.
         num_threads: that a call may use, at most 256; None: as many as the process may run on.
         precision: ``"float32"``.
         instruction_set: ``"baseline"``, ``"avx2"`` or ``"avx512"``; None: the best one here.
@@ -79,6 +96,7 @@ class Session:
         num_threads: int | None = None,
         precision: str = "float32",
         instruction_set: str | None = None,
+        morphable: str | os.PathLike[str] | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"Session: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -86,6 +104,8 @@ class Session:
             raise ValueError(f"Session: num_threads must be an int of at least 1 or None, got {num_threads!r}")
         self.path = None if isinstance(weights, bytes) else Path(weights)
         self.precision = precision
+        self.morphable = None if morphable is None else Path(morphable)
+        self._model: _core.FaceModel | None = None
         title = "weights" if self.path is None else f"checkpoint {self.path}"
         if self.path is not None:
             if not self.path.is_file():
@@ -119,6 +139,44 @@ class Session:
         if crops.ndim != 4 or crops.shape[1:] != (3, size, size):
             raise ValueError(f"Session: crops must be [batch, 3, {size}, {size}], got {list(crops.shape)}")
         return session.run(crops)
+
+    def align(self, image: ArrayLike, rois: ArrayLike) -> Alignment:
+        """The faces in squares of an image: crop, network, morphable model and image coordinates in one call.
+
+        Args:
+            image: uint8 [height, width, 3], BGR; any strides.
+            rois: [faces, 4]: x0, y0, x1, y1 of the squares, in pixels; they may reach outside the image, where it is
+                taken as black.
+
+        Returns:
+            :class:`Alignment`: parameters, landmarks and vertices.
+
+        Raises:
+            TypeError: the image is not uint8.
+            ValueError: another shape, a square that is none or lies outside the image; no face model of so many
+                parameters; or the session is closed.
+        """
+        session = self._open()
+        image, rois = np.asarray(image), np.asarray(rois, np.float64)
+        if image.dtype != np.uint8:
+            raise TypeError(f"Session: image must be uint8, got {image.dtype}")
+        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise ValueError(f"Session: image must be [height, width, 3], not empty, got {list(image.shape)}")
+        if rois.ndim != 2 or rois.shape[1] != 4:
+            raise ValueError(f"Session: rois must be [faces, 4], got {list(rois.shape)}")
+        try:
+            return Alignment(*session.align(image, rois, self._face_model()))
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"Session: {error}") from error
+
+    def _face_model(self) -> _core.FaceModel:
+        if self._model is None:
+            path = _BUILTIN_FACE if self.morphable is None else self.morphable
+            try:
+                self._model = _core.FaceModel(path.read_bytes())
+            except RuntimeError as error:
+                raise ValueError(f"morphable model {path} {error}") from error
+        return self._model
 
     def profile(self, batch: int = 1, repetitions: int = 20) -> list[StepProfile]:
         """What each step of the network takes.

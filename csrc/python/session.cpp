@@ -16,6 +16,7 @@ namespace frnet::python {
 
 namespace {
 
+using runtime::FaceModel;
 using runtime::Session;
 using runtime::SessionOptions;
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
@@ -36,6 +37,33 @@ Floats run(const Session& session, const Floats& crops) {
   return params;
 }
 
+template <typename T>
+py::array_t<T> as_array(const std::vector<T>& values, std::vector<py::ssize_t> shape) {
+  return py::array_t<T>(std::move(shape), values.data());
+}
+
+py::tuple align(const Session& session, const py::array_t<uint8_t, py::array::c_style | py::array::forcecast>& image,
+                const py::array_t<double, py::array::c_style | py::array::forcecast>& rois, const FaceModel& model) {
+  if (image.ndim() != 3 || image.shape(2) != 3 || image.size() == 0) {
+    throw py::value_error("align: wanted an image [height, width, 3], not empty");
+  }
+  if (rois.ndim() != 2 || rois.shape(1) != 4) throw py::value_error("align: wanted rois [faces, 4]");
+  const runtime::Picture picture{image.data(), image.shape(0), image.shape(1), 3 * image.shape(1)};
+  std::vector<std::array<double, 4>> squares;
+  for (py::ssize_t i = 0; i < rois.shape(0); ++i) {
+    squares.push_back({rois.at(i, 0), rois.at(i, 1), rois.at(i, 2), rois.at(i, 3)});
+  }
+  runtime::Alignment found;
+  {
+    const py::gil_scoped_release others_may_run;
+    found = session.align(picture, squares, model);
+  }
+  const py::ssize_t faces = rois.shape(0), landmarks = static_cast<py::ssize_t>(model.landmarks().size());
+  return py::make_tuple(as_array(found.params, {faces, session.num_params()}),
+                        as_array(found.landmarks, {faces, landmarks, 3}),
+                        as_array(found.vertices, {faces, static_cast<py::ssize_t>(model.num_vertices()), 3}));
+}
+
 py::list profile(const Session& session, int64_t batch, int32_t repetitions) {
   std::vector<runtime::StepProfile> steps;
   {
@@ -50,6 +78,10 @@ py::list profile(const Session& session, int64_t batch, int32_t repetitions) {
 }  // namespace
 
 void bind_session(py::module_& m) {
+  py::class_<FaceModel>(m, "FaceModel", "A morphable model, for decoding; see frnet/face_model.h.")
+      .def(py::init([](const py::bytes& bytes) { return FaceModel::load(std::string(bytes)); }), py::arg("bytes"))
+      .def_property_readonly("num_vertices", &FaceModel::num_vertices)
+      .def_property_readonly("num_params", &FaceModel::num_params);
   py::class_<Session>(m, "Session", "A network at inference; see frnet.runtime.Session.")
       .def(py::init([](const py::bytes& bytes, int32_t num_threads, const std::string& instruction_set) {
              return Session::load(std::string(bytes), SessionOptions{num_threads, instruction_set});
@@ -62,6 +94,7 @@ void bind_session(py::module_& m) {
       .def("metadata", &Session::metadata, py::arg("name"))
       .def("values", &Session::values, py::arg("name"))
       .def("run", &run, py::arg("crops"))
+      .def("align", &align, py::arg("image"), py::arg("rois"), py::arg("model"))
       .def("profile", &profile, py::arg("batch"), py::arg("repetitions"));
 }
 

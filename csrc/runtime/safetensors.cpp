@@ -49,6 +49,15 @@ FileTensor tensor_of(const Json& entry, std::string_view data) {
 }
 
 template <typename T>
+void widen_integers(std::string_view bytes, std::vector<int64_t>* to) {
+  for (size_t i = 0; i < to->size(); ++i) {
+    T value;
+    std::memcpy(&value, bytes.data() + i * sizeof value, sizeof value);
+    (*to)[i] = static_cast<int64_t>(value);
+  }
+}
+
+template <typename T>
 void widen(std::string_view bytes, std::vector<float>* to) {
   for (size_t i = 0; i < to->size(); ++i) {
     T value;
@@ -90,7 +99,7 @@ Safetensors::Safetensors(std::string bytes) : bytes_(std::move(bytes)) {
   }
 }
 
-Safetensors Safetensors::read(const std::string& path) {
+std::string Safetensors::read_bytes(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) fail("cannot be opened");
   const std::streamoff size = file.tellg();
@@ -98,7 +107,26 @@ Safetensors Safetensors::read(const std::string& path) {
   std::string bytes(static_cast<size_t>(size), '\0');
   file.seekg(0);
   if (!file.read(bytes.data(), size)) fail("cannot be read");
-  return Safetensors(std::move(bytes));
+  return bytes;
+}
+
+std::vector<int64_t> Safetensors::integers(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) fail("lacks " + name);
+  const FileTensor& tensor = found->second;
+  std::vector<int64_t> values(static_cast<size_t>(tensor.count()));
+  if (tensor.dtype == "I64") {
+    widen_integers<int64_t>(tensor.bytes, &values);
+  } else if (tensor.dtype == "I32") {
+    widen_integers<int32_t>(tensor.bytes, &values);
+  } else if (tensor.dtype == "I16") {
+    widen_integers<int16_t>(tensor.bytes, &values);
+  } else if (tensor.dtype == "U8") {
+    widen_integers<uint8_t>(tensor.bytes, &values);
+  } else {
+    fail(name + " holds " + tensor.dtype + ", wanted integers");
+  }
+  return values;
 }
 
 void Safetensors::keep_only_others(const std::string& prefix) {

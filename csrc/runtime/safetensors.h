@@ -24,7 +24,9 @@ class Safetensors {
   // Throws std::runtime_error where the bytes are no such file: every size and offset is checked against them before
   // it is used, and nothing is allocated for what only a header claims.
   explicit Safetensors(std::string bytes);
-  static Safetensors read(const std::string& path);
+  static Safetensors read(const std::string& path) { return Safetensors(read_bytes(path)); }
+  // A whole file. Throws std::runtime_error where it cannot be read.
+  static std::string read_bytes(const std::string& path);
 
   const std::map<std::string, FileTensor>& tensors() const { return tensors_; }
   // Empty where there is none of that name.
@@ -32,6 +34,8 @@ class Safetensors {
   // Values as float32, from F16, BF16, F32 or F64. Throws where there is no such tensor, or none of numbers that are
   // finite; shape: what it has to be.
   std::vector<float> floats(const std::string& name, const std::vector<int64_t>& shape) const;
+  // Values of a tensor of integers of any size, flat.
+  std::vector<int64_t> integers(const std::string& name) const;
   // Forgets the tensors whose names begin so, and gives their memory back.
   void keep_only_others(const std::string& prefix);
 

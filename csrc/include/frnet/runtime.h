@@ -8,16 +8,28 @@
 // bits for any number of threads and any batch.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "frnet/crop.h"
+#include "frnet/face_model.h"
 
 namespace frnet::runtime {
 
 struct SessionOptions {
   int32_t num_threads = 0;      // 0: as many as this process may use
   std::string instruction_set;  // "baseline", "avx2" or "avx512"; empty: the best one here
+};
+
+// Faces of a picture. Pixels count from 0, x right, y down, z towards the viewer; the rearmost landmark of a face lies
+// at depth 0.
+struct Alignment {
+  std::vector<float> params;     // [faces][num_params], de-whitened; they refer to the crop
+  std::vector<float> landmarks;  // [faces][landmarks][3]
+  std::vector<float> vertices;   // [faces][vertices][3]
 };
 
 // A step of a network, and what it took.
@@ -49,7 +61,11 @@ class Session {
 
   // Whitened parameters [batch, num_params] of normalised crops [batch, 3, input_size, input_size].
   void run(const float* crops, int64_t batch, float* params) const;
-  // The same, step by step on the session's threads; the least of so many repetitions.
+  // The faces in squares of a picture, x0, y0, x1, y1 in pixels each; squares may reach beyond the picture, where it is
+  // black. Throws std::invalid_argument where a square is none, and std::runtime_error where the face model is not one
+  // of so many parameters, or nothing says how they are whitened.
+  Alignment align(const Picture& picture, const std::vector<std::array<double, 4>>& rois, const FaceModel& model) const;
+  // The steps of run(), one by one on the session's threads; the least of so many repetitions.
   std::vector<StepProfile> profile(int64_t batch, int32_t repetitions = 10) const;
 
  private:

@@ -128,7 +128,7 @@ struct Epilogue {
 
 template <int kStride, typename E>
 void filter_row(const float* const* rows, const float* filters, int64_t width, E& epilogue) {
-  constexpr int kTile = kVectorBytes == 64 ? 5 : 3;  // as registers allow
+  constexpr int kTile = kVectorBytes == 64 ? 8 : 4;  // as registers allow
   Vec<float> taps[9];
 #pragma GCC unroll 9
   for (int i = 0; i < 9; ++i) taps[i] = load(filters + i * kLane);
@@ -138,30 +138,20 @@ void filter_row(const float* const* rows, const float* filters, int64_t width, E
 #pragma GCC unroll 3
     for (int r = 0; r < 3; ++r) {
       const float* row = rows[r] + kStride * pixel * kLane;
-#pragma GCC unroll 11
+#pragma GCC unroll 17
       for (int column = 0; column < kStride * (kCount - 1) + 3; ++column) {
         const Vec<float> v = load(row + column * kLane);
-#pragma GCC unroll 5
+#pragma GCC unroll 8
         for (int p = 0; p < kCount; ++p) {
           const int tap = column - kStride * p;
           if (tap >= 0 && tap < 3) acc[p] += v * taps[3 * r + tap];
         }
       }
     }
-#pragma GCC unroll 5
+#pragma GCC unroll 8
     for (int p = 0; p < kCount; ++p) epilogue(pixel + p, acc[p]);
   };
-  int64_t pixel = 0;
-  for (; pixel + kTile <= width; pixel += kTile) run(pixel, std::integral_constant<int, kTile>{});
-  const int64_t left = width - pixel;
-  if constexpr (kTile > 4) {
-    if (left == 4) return run(pixel, std::integral_constant<int, 4>{});
-  }
-  if constexpr (kTile > 3) {
-    if (left == 3) return run(pixel, std::integral_constant<int, 3>{});
-  }
-  if (left == 2) return run(pixel, std::integral_constant<int, 2>{});
-  if (left == 1) run(pixel, std::integral_constant<int, 1>{});
+  for_tiles<kTile>(0, width, run);
 }
 
 template <bool kNext, bool kWanted>

@@ -75,10 +75,10 @@ struct Bounds {
   }
 };
 
-// Calls run(first, integral_constant<int, pixels>) for tiles of nearly equal size that cover [first, last).
+// Calls run(first, integral_constant<int, pixels>) for tiles of nearly equal size, kPixels at most, that cover [first, last).
 template <int kPixels = kMaxPixels, typename F>
 void for_tiles(int64_t first, int64_t last, const F& run) {
-  int64_t left = last - first, tiles = (left + kMaxPixels - 1) / kMaxPixels;
+  int64_t left = last - first, tiles = (left + kPixels - 1) / kPixels;
   for (; tiles > 0; --tiles) {
     const int64_t pixels = (left + tiles - 1) / tiles;
     const auto dispatch = [&](auto size, const auto& next) {
