@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from torch import nn
-
-from frnet.morphable import MorphableModel, Whitening
+from typing import TYPE_CHECKING, Any
 
 from .basis import BasisIdentity
 from .errors import CheckpointError
 from .wrappers import unwrapped
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from frnet.morphable import MorphableModel, Whitening
+    from frnet.morphable.arrays import FaceArrays
+
+    from .stored import StoredCheckpoint
 
 __all__ = ["Checkpoint", "Normalisation", "check_basis"]
 
@@ -89,7 +93,7 @@ class Checkpoint:
         return replace(self, basis=BasisIdentity.of(morphable))
 
 
-def check_basis(checkpoint: Checkpoint, morphable: MorphableModel) -> None:
+def check_basis(checkpoint: Checkpoint | StoredCheckpoint, morphable: MorphableModel | FaceArrays) -> None:
     """Refuse a morphable model that is not the one the checkpoint was trained for.
 
     A part of its vertices is the same model. So is a grid whose file has a wrong expression basis beside the landmarks
