@@ -39,7 +39,7 @@ def test_no_file_over_400_lines():
         ("frnet.geometry", {"torch", "scipy"}),
         ("frnet.render", {"torch", "cv2", "scipy"}),
         ("frnet.runtime", {"torch", "cv2", "scipy"}),
-        ("frnet.weights", {"torch", "cv2", "scipy"}),
+        ("frnet.weights", {"torch", "scipy"}),
         ("frnet.morphable", {"torch", "scipy"}),
         ("frnet.align", {"torch", "trimesh", "scipy", "matplotlib"}),
         ("frnet.cli.align", {"torch", "cv2", "scipy"}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from frnet.weights.stored import StoredCheckpoint, read_stored
 from .backends import Backend, RuntimeBackend, TorchBackend, fused, open_session
 from .crops import Crop, check_normalisation, following_crop, network_input, upright_params
 from .detectors import Detector
+from .device import check_device
 from .face import Face, Pose
 from .face_detector import FaceDetector
 from .open_detector import BUILTIN, open_detector
@@ -380,27 +380,6 @@ def _copied(weights: Checkpoint | nn.Module) -> Checkpoint:
     if isinstance(weights, nn.Module):
         return Checkpoint(copy.deepcopy(weights))
     raise TypeError(f"FaceAligner: weights must be a file, a Checkpoint or a network, got {type(weights).__name__}")
-
-
-def check_device(device: torch.device | str | None) -> str:
-    """The device as text; torch is loaded to look for a GPU alone.
-
-    Raises:
-        ValueError: a device of another kind.
-        RuntimeError: there is no such GPU here.
-    """
-    text = str(device or "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
-        raise ValueError(
-            f"FaceAligner: device={text} is none that frnet runs on: give cpu, cuda or, of several, cuda:1"
-        )
-    if text != "cpu":
-        import torch
-
-        if (torch.device(text).index or 0) >= torch.cuda.device_count():
-            there = f"{torch.cuda.device_count()} of them" if torch.cuda.is_available() else "no CUDA device"
-            raise RuntimeError(f"FaceAligner: device {text} was asked for, and torch sees {there}")
-    return text
 
 
 def _is_path(value: object) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .basis import BasisIdentity
 from .errors import CheckpointError
+from .stored import Normalisation, StoredCheckpoint
 from .wrappers import unwrapped
 
 if TYPE_CHECKING:
@@ -17,18 +18,7 @@ if TYPE_CHECKING:
     from frnet.morphable import MorphableModel, Whitening
     from frnet.morphable.arrays import FaceArrays
 
-    from .stored import StoredCheckpoint
-
 __all__ = ["Checkpoint", "Normalisation", "check_basis"]
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """What the network expects of a pixel: ``(pixel - mean) / scale``, channels in ``channel_order``."""
-
-    mean: float = 127.5
-    scale: float = 128.0
-    channel_order: str = "BGR"
 
 
 @dataclass

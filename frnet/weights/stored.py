@@ -13,12 +13,20 @@ import safetensors
 from frnet.morphable.whitening import Whitening, load_whitening
 
 from .basis import BasisIdentity
-from .contents import Normalisation
 from .errors import CheckpointError
 
-__all__ = ["FORMAT", "StoredCheckpoint", "read_stored"]
+__all__ = ["FORMAT", "Normalisation", "StoredCheckpoint", "read_stored"]
 
 FORMAT = "frnet-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What the network expects of a pixel: ``(pixel - mean) / scale``, channels in ``channel_order``."""
+
+    mean: float = 127.5
+    scale: float = 128.0
+    channel_order: str = "BGR"
 
 
 @dataclass(frozen=True)
