@@ -42,7 +42,7 @@ class Checkpoint:
     model: nn.Module = field(repr=False)
     whitening: Whitening | None = None
     source_format: str = "frnet"
-    normalisation: Normalisation = Normalisation()
+    normalisation: Normalisation = field(default_factory=Normalisation)
     licence: str = "unknown"
     path: Path | None = None
     basis: BasisIdentity | None = None
