@@ -32,14 +32,14 @@ def work(contender: str) -> None:
     import numpy as np
     import torch
 
-    from frnet.align import FaceAligner, Regions, aligner
+    from frnet.align import FaceAligner, Regions, threads
     from frnet.models import create_model
     from frnet.morphable.procedural import procedural_face
 
     if contender == "one":
         torch.set_num_threads(1)
     elif contender == "all":
-        aligner.limited_threads = lambda macs: contextlib.nullcontext()
+        threads.limited_threads = lambda macs: contextlib.nullcontext()
     torch.manual_seed(0)
     face = procedural_face()
     mean = np.zeros(62)

@@ -38,7 +38,11 @@ def test_no_file_over_400_lines():
         ("frnet.io.images", {"torch", "scipy"}),
         ("frnet.geometry", {"torch", "scipy"}),
         ("frnet.render", {"torch", "cv2", "scipy"}),
-        ("frnet.align", {"trimesh", "scipy", "matplotlib"}),
+        ("frnet.runtime", {"torch", "cv2", "scipy"}),
+        ("frnet.weights", {"torch", "scipy"}),
+        ("frnet.morphable", {"torch", "scipy"}),
+        ("frnet.align", {"torch", "trimesh", "scipy", "matplotlib"}),
+        ("frnet.cli.align", {"torch", "cv2", "scipy"}),
     ],
 )
 def test_what_an_import_loads(module, unwanted):

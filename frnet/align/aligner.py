@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
 
-from frnet import geometry, ops
+from frnet import geometry
 from frnet.io.images import Image, check_image, read_image
-from frnet.models import complexity
-from frnet.morphable import MorphableModel, open_morphable
-from frnet.weights import Checkpoint, check_basis, choose_whitening, find_morphable, load_checkpoint
+from frnet.morphable import open_morphable
+from frnet.morphable.arrays import FaceArrays
+from frnet.runtime import Session, SessionError
+from frnet.weights import Checkpoint, check_basis, choose_whitening
+from frnet.weights.builtin import find_weights, is_for_builtin_face
+from frnet.weights.stored import StoredCheckpoint, read_stored
 
+from .backends import Backend, RuntimeBackend, TorchBackend, fused, open_session
 from .crops import Crop, check_normalisation, following_crop, network_input, upright_params
 from .detectors import Detector
+from .device import check_device
 from .face import Face, Pose
 from .face_detector import FaceDetector
 from .open_detector import BUILTIN, open_detector
 from .regions import Regions, check_boxes, detected_regions
 from .reliability import reliability
-from .threads import limited_threads
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from frnet.morphable import MorphableModel
 
 ImageLike = str | os.PathLike | Image
 
@@ -54,7 +63,8 @@ class FaceAligner:
             the landmarks of the time before, which fits the face better than a detector's box does. By default
             twice where the crop comes from a box, and once where it is given, as by the landmarks of the frame
             before: there a second look changes little.
-        device: where the network runs, as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; the CPU by default.
+        device: where the network runs, as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; the CPU by default. There
+            :mod:`frnet.runtime` runs the networks that it knows, and torch is loaded for others alone.
         batch_size: most faces the network sees at once. All faces of a call make one batch up to this size.
 
     Raises:
@@ -64,8 +74,9 @@ class FaceAligner:
         RuntimeError: ``device`` is CUDA, and torch sees none, or not so many.
 
     Note:
-        ``model`` is the network as it is run: fused, where it can be. On the CPU few faces run on one thread and
-        many on torch's (see :mod:`frnet.align.threads`); torch's own setting stays as it is.
+        ``checkpoint``, ``model`` (the network, fused where it can be) and ``morphable`` are torch's, loaded when they
+        are first asked for where the runtime does the work; changes to them have no effect then. With torch, few faces
+        run on one thread and many on all (see :mod:`frnet.align.threads`); torch's own setting stays as it is.
 
     Example:
         >>> aligner = FaceAligner()
@@ -86,29 +97,104 @@ class FaceAligner:
     ) -> None:
         if (passes is not None and passes < 1) or batch_size < 1:
             raise ValueError(f"FaceAligner: passes and batch_size must be >= 1, got {passes} and {batch_size}")
-        self.device = open_device(device)
+        self._device = check_device(device)
         self._detector = detector if detector == BUILTIN else open_detector(detector)
         self.passes, self.batch_size = passes, batch_size
-        self.checkpoint = checkpoint = _open_checkpoint(weights)
-        check_normalisation(checkpoint)
-        morphable = _open_morphable(morphable, checkpoint)
-        check_basis(checkpoint, morphable)
-        if morphable.landmarks is None or len(morphable.landmarks) != 68:
-            count = 0 if morphable.landmarks is None else len(morphable.landmarks)
-            raise ValueError(f"FaceAligner: the morphable model {morphable.name!r} has {count} landmarks, wanted 68")
-        chosen = choose_whitening(checkpoint, whitening, morphable)
+        source, session = self._open_weights(weights)
+        check_normalisation(source)
+        face = self._open_morphable(morphable, source)
+        check_basis(source, face)
+        if face.landmarks is None or len(face.landmarks) != 68:
+            count = 0 if face.landmarks is None else len(face.landmarks)
+            raise ValueError(f"FaceAligner: the morphable model {face.name!r} has {count} landmarks, wanted 68")
+        chosen = choose_whitening(source, whitening, face)
         if chosen is None:
             raise ValueError(
-                f"FaceAligner: no whitening for {checkpoint.path or checkpoint.architecture}: neither the "
+                f"FaceAligner: no whitening for {source.path or source.architecture}: neither the "
                 "checkpoint nor the morphable model holds one, and none lies near the checkpoint; pass whitening="
             )
-        self.whitening_source = chosen.source
-        self.input_size = checkpoint.input_size
-        self._macs = complexity(checkpoint.model).macs
-        self.model = _fused(checkpoint.model.to(self.device, torch.float32).eval())
-        self.morphable = morphable.with_whitening(*chosen.whitening).to(device=self.device, dtype=torch.float32)
-        self._landmark_model = self.morphable.landmark_model()
-        self._landmark_index = self.morphable.landmarks.cpu().numpy()
+        self._whitening, self.whitening_source = chosen
+        self.input_size, self._normalisation = source.input_size, source.normalisation
+        self._backend: Backend
+        if session is None:
+            self._backend = TorchBackend(self.checkpoint.model, self._with_whitening(), self.device)
+        else:
+            arrays = face if isinstance(face, FaceArrays) else FaceArrays.of(face)
+            self._backend = RuntimeBackend(session, arrays, self._whitening)
+        self._landmark_index, self._triangles = (
+            None if part is None else np.asarray(part if isinstance(part, np.ndarray) else part.cpu())
+            for part in (face.landmarks, face.triangles)
+        )
+
+    def _open_weights(
+        self, weights: str | os.PathLike | Checkpoint | nn.Module
+    ) -> tuple[Checkpoint | StoredCheckpoint, Session | None]:
+        """What belongs to the network, and the network in the runtime, where that is what runs it."""
+        on_cpu = self._device == "cpu"
+        self._weights: Path | None = None
+        if _is_path(weights):
+            self._weights = find_weights(weights)
+            if on_cpu and self._weights.suffix == ".safetensors":
+                stored = read_stored(self._weights)
+                try:
+                    return stored, Session(self._weights)
+                except SessionError:
+                    pass  # a network for torch, or a damaged one, of which torch's reader says what is wrong with it
+        else:
+            self.checkpoint = _copied(weights)
+        network = self.checkpoint.network
+        return self.checkpoint, open_session(network) if on_cpu else None
+
+    def _open_morphable(
+        self, morphable: MorphableModel | str | os.PathLike | None, source: Checkpoint | StoredCheckpoint
+    ) -> MorphableModel | FaceArrays:
+        self._given: MorphableModel | None = None
+        if morphable is None and not is_for_builtin_face(source):
+            basis = "does not say for which" if source.basis is None else f"was trained for {source.basis}"
+            raise ValueError(
+                f"FaceAligner: {source.title} needs its morphable model and {basis}, which is not the built-in face; "
+                "pass morphable="
+            )
+        if morphable is None or (isinstance(morphable, str) and morphable == "builtin"):
+            return FaceArrays.builtin()
+        self._given = open_morphable(morphable) if _is_path(morphable) else morphable
+        return self._given
+
+    def _with_whitening(self) -> MorphableModel:
+        from frnet.morphable import MorphableModel
+
+        model = MorphableModel.builtin() if self._given is None else self._given
+        return model.with_whitening(*self._whitening)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        import torch
+
+        return torch.device(self._device)
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The weights and what belongs to them, for torch."""
+        from frnet.weights import load_checkpoint
+
+        return load_checkpoint(self._weights)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network for torch, fused where it can be; that which runs where torch does the work."""
+        if isinstance(self._backend, TorchBackend):
+            return self._backend.model
+        return fused(self.checkpoint.model)
+
+    @cached_property
+    def morphable(self) -> MorphableModel:
+        """The morphable model with the whitening of the weights, float32 and on the device, for torch."""
+        if isinstance(self._backend, TorchBackend):
+            return self._backend.morphable
+        import torch
+
+        return self._with_whitening().to(device=self.device, dtype=torch.float32)
 
     @property
     def detector(self) -> Detector | None:
@@ -120,8 +206,7 @@ class FaceAligner:
     @property
     def triangles(self) -> NDArray[np.int64]:
         """Triangles of the morphable model, int64 [T, 3], for drawing and for mesh files; T may be 0."""
-        triangles = self.morphable.triangles
-        return np.empty((0, 3), np.int64) if triangles is None else triangles.cpu().numpy()
+        return np.empty((0, 3), np.int64) if self._triangles is None else self._triangles.copy()
 
     def __call__(
         self, images: ImageLike | Sequence[ImageLike], rois: Any = None, boxes: Any = None
@@ -190,7 +275,6 @@ class FaceAligner:
             )
         return detected_regions(self.detector(image), image)
 
-    @torch.inference_mode()
     def fit(self, images: Sequence[Image], regions: Sequence[Regions], *, judged: bool = True) -> list[list[Face]]:
         """Align faces whose places are known; all of them make one batch.
 
@@ -209,24 +293,20 @@ class FaceAligner:
             return faces
         owner, crops = (list(column) for column in zip(*found, strict=True))
         passes = np.array([self._passes_of(regions[index]) for index in owner])
-        with limited_threads(self._macs * min(len(crops), self.batch_size)):
-            params = self._predict([images[index] for index in owner], crops)
-            for done in range(1, passes.max()):
-                again = np.flatnonzero(passes > done)
-                self._follow(images, owner, crops, params, again)
-                seen = self._predict([images[owner[face]] for face in again], [crops[face] for face in again])
-                params[torch.from_numpy(again)] = seen
-            for first in range(0, len(crops), self.batch_size):
-                chunk = slice(first, first + self.batch_size)
-                vertices = self._in_image(ops.reconstruct_vertices(params[chunk], self.morphable), crops[chunk])
-                for index, values, points in zip(
-                    range(first, first + len(vertices)), params[chunk].cpu().numpy(), vertices, strict=True
-                ):
-                    of_image = faces[owner[index]]
-                    # Copies: a face that is kept must not keep all of its batch.
-                    of_image.append(
-                        self._face(values.copy(), points.copy(), crops[index], regions[owner[index]], len(of_image))
-                    )
+        params = self._predict([images[index] for index in owner], crops)
+        for done in range(1, passes.max()):
+            again = np.flatnonzero(passes > done)
+            self._follow(images, owner, crops, params, again)
+            params[again] = self._predict([images[owner[face]] for face in again], [crops[face] for face in again])
+        for first in range(0, len(crops), self.batch_size):
+            chunk = slice(first, first + self.batch_size)
+            vertices = self._in_image(self._backend.vertices(params[chunk]), crops[chunk])
+            for index, values, points in zip(range(first, first + len(vertices)), params[chunk], vertices, strict=True):
+                of_image = faces[owner[index]]
+                # Copies: a face that is kept must not keep all of its batch.
+                of_image.append(
+                    self._face(values.copy(), points.copy(), crops[index], regions[owner[index]], len(of_image))
+                )
         if judged:
             self._judge(images, faces)
         return faces
@@ -245,34 +325,35 @@ class FaceAligner:
         return 1 if places.boxes is None else 2
 
     def _follow(
-        self, images: Sequence[Image], owner: Sequence[int], crops: list[Crop], params: Tensor, again: NDArray[np.int64]
+        self,
+        images: Sequence[Image],
+        owner: Sequence[int],
+        crops: list[Crop],
+        params: NDArray[np.float32],
+        again: NDArray[np.int64],
     ) -> None:
         """Crops around the landmarks; a face whose landmarks lie off the image keeps the crop it has."""
-        chosen = params[torch.from_numpy(again)]
-        landmarks = self._in_image(
-            ops.reconstruct_vertices(chosen, self._landmark_model), [crops[face] for face in again]
-        )
-        for face, points, values in zip(again, landmarks, chosen.cpu().numpy(), strict=True):
+        chosen = params[again]
+        landmarks = self._in_image(self._backend.landmarks(chosen), [crops[face] for face in again])
+        for face, points, values in zip(again, landmarks, chosen, strict=True):
             crops[face] = following_crop(points, values, images[owner[face]]) or crops[face]
 
-    def _predict(self, images: Sequence[Image], crops: Sequence[Crop]) -> Tensor:
+    def _predict(self, images: Sequence[Image], crops: Sequence[Crop]) -> NDArray[np.float32]:
         """De-whitened parameters [faces, P] of one crop per image, of the squares seen straight."""
-        normalisation = self.checkpoint.normalisation
         params = []
         for first in range(0, len(crops), self.batch_size):
             chunk = crops[first : first + self.batch_size]
-            batch = network_input(images[first : first + self.batch_size], chunk, self.input_size, normalisation)
-            values = self.morphable.dewhiten(self.model(torch.from_numpy(batch).to(self.device)))
+            batch = network_input(images[first : first + self.batch_size], chunk, self.input_size, self._normalisation)
+            values = self._backend.predict(batch)
             for row, crop in enumerate(chunk):
                 if crop.turn:
-                    straight = upright_params(values[row].cpu().numpy(), crop, self.input_size)
-                    values[row] = torch.from_numpy(straight)
+                    values[row] = upright_params(values[row], crop, self.input_size)
             params.append(values)
-        return torch.cat(params)
+        return np.concatenate(params)
 
-    def _in_image(self, vertices: Tensor, crops: Sequence[Crop]) -> NDArray[np.float32]:
+    def _in_image(self, vertices: NDArray[np.float32], crops: Sequence[Crop]) -> NDArray[np.float32]:
         rois = np.stack([crop.roi for crop in crops])
-        return geometry.crop_to_image(vertices.cpu().numpy(), rois, self.input_size).astype(np.float32)
+        return geometry.crop_to_image(vertices, rois, self.input_size).astype(np.float32)
 
     def _face(self, params: NDArray, vertices: NDArray, crop: Crop, place: Regions, index: int) -> Face:
         landmarks = vertices[self._landmark_index]
@@ -291,58 +372,14 @@ class FaceAligner:
         )
 
 
-def _open_morphable(morphable: MorphableModel | str | os.PathLike | None, checkpoint: Checkpoint) -> MorphableModel:
-    if isinstance(morphable, MorphableModel):
-        return morphable
-    if morphable is not None:
-        return open_morphable(morphable)
-    found = find_morphable(checkpoint)
-    if found is None:
-        basis = "does not say for which" if checkpoint.basis is None else f"was trained for {checkpoint.basis}"
-        raise ValueError(
-            f"FaceAligner: {checkpoint.title} needs its morphable model and {basis}, which is not the built-in face; "
-            "pass morphable="
-        )
-    return found
-
-
-def _open_checkpoint(weights: str | os.PathLike | Checkpoint | nn.Module) -> Checkpoint:
-    if _is_path(weights):
-        return load_checkpoint(weights)
-    if isinstance(weights, nn.Module):
-        return Checkpoint(copy.deepcopy(weights))
+def _copied(weights: Checkpoint | nn.Module) -> Checkpoint:
     if isinstance(weights, Checkpoint):
         return copy.deepcopy(weights)
+    from torch import nn
+
+    if isinstance(weights, nn.Module):
+        return Checkpoint(copy.deepcopy(weights))
     raise TypeError(f"FaceAligner: weights must be a file, a Checkpoint or a network, got {type(weights).__name__}")
-
-
-def _fused(model: nn.Module) -> nn.Module:
-    """The network for inference; the network itself where it has parts that cannot be fused."""
-    if not hasattr(model, "fuse"):
-        return model
-    try:
-        return model.fuse()
-    except (RuntimeError, TypeError, ValueError, NotImplementedError):
-        return model
-
-
-def open_device(device: torch.device | str | None) -> torch.device:
-    """The device to run on: the CPU, or a GPU that torch sees.
-
-    Raises:
-        ValueError: a device of another kind.
-        RuntimeError: there is no such GPU here.
-    """
-    text = str(device or "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
-        raise ValueError(
-            f"FaceAligner: device={text} is none that frnet runs on: give cpu, cuda or, of several, cuda:1"
-        )
-    chosen = torch.device(text)
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        there = f"{torch.cuda.device_count()} of them" if torch.cuda.is_available() else "no CUDA device"
-        raise RuntimeError(f"FaceAligner: device {text} was asked for, and torch sees {there}")
-    return chosen
 
 
 def _is_path(value: object) -> bool:

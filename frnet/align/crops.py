@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from frnet import geometry
 from frnet.io.images import Image
-from frnet.weights.checkpoint import Checkpoint, Normalisation
-from frnet.weights.errors import CheckpointError
+from frnet.weights import Checkpoint, CheckpointError, Normalisation
+from frnet.weights.stored import StoredCheckpoint
 
 __all__ = [
     "LARGEST_ROLL",
@@ -83,7 +83,7 @@ def upright_params(params: NDArray[np.floating], crop: Crop, size: int) -> NDArr
     return geometry.transform_params(params, geometry.relative_affine(seen, straight), size=size)
 
 
-def check_normalisation(checkpoint: Checkpoint) -> None:
+def check_normalisation(checkpoint: Checkpoint | StoredCheckpoint) -> None:
     """Refuse what cannot be done to a pixel.
 
     Raises:

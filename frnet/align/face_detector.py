@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from frnet import geometry
 from frnet.io.images import Image, check_image
-from frnet.models import complexity
-from frnet.models.face_detector import FaceDetectorConfig, FaceDetectorNet, decode
 
 from .crops import LARGEST_ROLL, Crop, cut_crop
 from .detectors import Detections, best_first, scaled
-from .threads import limited_threads
+
+if TYPE_CHECKING:
+    from frnet.models.face_detector import FaceDetectorNet
 
 __all__ = ["BUILTIN_DETECTOR", "FaceDetector", "load_detector_network"]
 
@@ -100,9 +99,7 @@ class FaceDetector:
         self.path = BUILTIN_DETECTOR if weights is None else Path(weights)
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.max_size, self.min_size = max_size, min_size
-        network = load_detector_network(self.path)
-        self._macs_per_pixel = complexity(network, 64).macs / 64**2
-        self.model = network.fuse()
+        self._network = _TorchNetwork(self.path)
 
     def __call__(self, image: Image) -> Detections:
         """Find the faces of one image; see :class:`frnet.align.Detector`."""
@@ -129,12 +126,7 @@ class FaceDetector:
         Returns:
             float32 [n, cells, 7], see :func:`frnet.models.face_detector.decode`, but for the score in [0, 1].
         """
-        count, height, width = images.shape[:3]
-        batch = torch.from_numpy(geometry.normalize(images))
-        with torch.inference_mode(), limited_threads(count * height * width * self._macs_per_pixel):
-            rows = decode(self.model(batch))
-            rows[:, :, 6].sigmoid_()
-        return rows.numpy()
+        return self._network.run(images)
 
     def _sizes(self, longer: int) -> list[tuple[int, int]]:
         """Lengths of the longer side at which the network sees a picture, and the margins around it, in pixels."""
@@ -218,6 +210,32 @@ def _square(boxes: NDArray[np.float64], context: float) -> NDArray[np.float64]:
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
 
 
+class _TorchNetwork:
+    """The network of a file, run by torch, which is loaded for it."""
+
+    def __init__(self, path: Path) -> None:
+        from frnet.models import complexity
+
+        network = load_detector_network(path)
+        self._macs_per_pixel = complexity(network, 64).macs / 64**2
+        self._model = network.fuse()
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See :meth:`FaceDetector.cells`."""
+        import torch
+
+        from frnet.models.face_detector import decode
+
+        from .threads import limited_threads
+
+        count, height, width = images.shape[:3]
+        batch = torch.from_numpy(geometry.normalize(images))
+        with torch.inference_mode(), limited_threads(count * height * width * self._macs_per_pixel):
+            rows = decode(self._model(batch))
+            rows[:, :, 6].sigmoid_()
+        return rows.numpy()
+
+
 def load_detector_network(path: str | os.PathLike) -> FaceDetectorNet:
     """The network of a file that ``tools/train_detector.py`` wrote, in float32, for evaluation.
 
@@ -228,6 +246,8 @@ def load_detector_network(path: str | os.PathLike) -> FaceDetectorNet:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"face detector {path}: {'not a file' if path.exists() else 'no such file'}")
+    from frnet.models.face_detector import FaceDetectorConfig, FaceDetectorNet
+
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}

@@ -131,7 +131,7 @@ def align(
 
     aligner = FaceAligner(
         weights,
-        None if model is None else open_morphable(model, landmarks),
+        model if model is None or landmarks is None else open_morphable(model, landmarks),
         whitening=whitening,
         detector=open_detector(detector, min_score),
         passes=passes,

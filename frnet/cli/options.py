@@ -45,7 +45,7 @@ def named_option(parse: Callable[[str], Any], metavar: str, help_text: str, *nam
 def weights_source(text: str) -> str:
     """A checkpoint file, or a name of :func:`frnet.weights.builtin_weights`."""
     if not Path(text).is_file():
-        from frnet.weights import builtin_weights  # loads torch, so only where it is needed
+        from frnet.weights import builtin_weights
 
         if text not in builtin_weights():
             names = ", ".join(builtin_weights())

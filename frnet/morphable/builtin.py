@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from frnet.morphable import storage
 
-__all__ = ["BuiltinParts", "builtin_parts", "read_builtin"]
+__all__ = ["BuiltinParts", "builtin_parts", "read_builtin", "read_builtin_arrays"]
 
 _PATH = Path(__file__).parent / "data" / "builtin_face.safetensors"
 _LANDMARKS = {"300w-lp": "landmarks", "multi-pie": "landmarks_multi_pie"}
@@ -47,19 +46,31 @@ def read_builtin(landmarks: str = "300w-lp") -> dict[str, Any]:
     Raises:
         ValueError: landmarks of another name.
     """
+    import torch
+
+    parts = read_builtin_arrays(landmarks)
+    num_shape, basis = parts.pop("num_shape"), torch.from_numpy(parts.pop("basis"))
+    tensors = {name: torch.from_numpy(part) if isinstance(part, np.ndarray) else part for name, part in parts.items()}
+    return {**tensors, "basis_shape": basis[:, :num_shape], "basis_expression": basis[:, num_shape:]}
+
+
+def read_builtin_arrays(landmarks: str = "300w-lp") -> dict[str, Any]:
+    """The same without torch: ``mean`` and ``basis`` (float32), ``num_shape`` of whose columns are of shape, and so on.
+
+    Raises:
+        ValueError: landmarks of another name.
+    """
     if landmarks not in _LANDMARKS:
         raise ValueError(f"builtin: landmarks must be one of {', '.join(map(repr, _LANDMARKS))}, got {landmarks!r}")
     tensors, metadata = _stored()
-    num_shape = int(metadata["num_shape"])
-    basis = tensors["basis"].float()
     return {
         "mean": tensors["mean"],
-        "basis_shape": basis[:, :num_shape],
-        "basis_expression": basis[:, num_shape:],
+        "basis": tensors["basis"].astype(np.float32),
+        "num_shape": int(metadata["num_shape"]),
         "param_mean": tensors["param_mean"],
         "param_std": tensors["param_std"],
-        "landmarks": tensors[_LANDMARKS[landmarks]].long(),
-        "triangles": tensors["triangles"].long(),
+        "landmarks": tensors[_LANDMARKS[landmarks]].astype(np.int64),
+        "triangles": tensors["triangles"].astype(np.int64),
         "name": metadata["name"],
         "expression_names": metadata["expression_names"].split("\n"),
     }
@@ -75,9 +86,9 @@ def builtin_parts() -> BuiltinParts:
     """
     tensors, metadata = _stored()
     names = tuple(metadata["part_names"].split("\n"))
-    return BuiltinParts(names, tensors["parts"].numpy().copy(), tensors["uv"].float().numpy())
+    return BuiltinParts(names, tensors["parts"].copy(), tensors["uv"].astype(np.float32))
 
 
 @lru_cache(maxsize=1)
-def _stored() -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    return storage.read(_PATH)
+def _stored() -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    return storage.read(_PATH, "numpy")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frnet.morphable.model import MorphableModel
+if TYPE_CHECKING:
+    from frnet.morphable.model import MorphableModel
 
 _KNOWN = (
     "'builtin', .safetensors of ours, .pkl of 3DDFA_V2, .mat (BFM), .npz (BFM grid or ICT-FaceKit), or a folder: "
@@ -29,6 +31,8 @@ def open_morphable(path: str | os.PathLike, landmarks: str | os.PathLike | None 
         FileNotFoundError: there is no such file or folder.
         ValueError: none of the formats, or a damaged file.
     """
+    from frnet.morphable.model import MorphableModel
+
     if path == "builtin":
         return MorphableModel.builtin()
     path = Path(path)
@@ -57,6 +61,8 @@ def open_morphable(path: str | os.PathLike, landmarks: str | os.PathLike | None 
 
 
 def _open_folder(path: Path) -> MorphableModel:
+    from frnet.morphable.model import MorphableModel
+
     if (path / "u_base.txt").is_file():
         return MorphableModel.from_3ddfa_landmarks(path)
     if (path / "u_shp.npy").is_file():

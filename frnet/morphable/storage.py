@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from frnet.io.tensors import write_in_order
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["read", "write"]
 
@@ -29,8 +31,12 @@ def write(
     write_in_order(Path(path), save(held, {"format": _FORMAT, **metadata}))
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read(path: str | os.PathLike[str], framework: str = "pt") -> tuple[dict[str, Any], dict[str, str]]:
     """What :func:`write` wrote.
+
+    Args:
+        path: the file.
+        framework: ``"pt"`` for tensors, ``"numpy"`` for arrays.
 
     Raises:
         ValueError: not such a file, or one that is damaged; names the file.
@@ -42,7 +48,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[st
     with path.open("rb"):
         pass  # a missing or unreadable file is an OSError that names it
     try:
-        with safe_open(path, framework="pt") as stored:
+        with safe_open(path, framework=framework) as stored:
             metadata = stored.metadata() or {}
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except SafetensorError as error:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from frnet.morphable import MorphableModel
+if TYPE_CHECKING:
+    from frnet.morphable import MorphableModel
+    from frnet.morphable.arrays import FaceArrays
 
 __all__ = ["BasisIdentity"]
 
@@ -37,7 +40,8 @@ class BasisIdentity:
             and places, as norms do not: blendshapes for the left and for the right are equally long.
 
     Example:
-        >>> mean, basis = torch.arange(9.0), torch.eye(9)
+        >>> from frnet.morphable import MorphableModel
+        >>> mean, basis = np.arange(9.0), np.eye(9)
         >>> model = MorphableModel(mean, basis[:, :2], basis[:, 2:3], landmarks=[0, 2], name="tiny")
         >>> identity = BasisIdentity.of(model)
         >>> print(identity)
@@ -51,22 +55,24 @@ class BasisIdentity:
     name: str
     num_shape: int
     num_expression: int
-    landmarks: Tensor = field(repr=False)
-    components: Tensor = field(repr=False)
+    landmarks: NDArray[np.float64] = field(repr=False)
+    components: NDArray[np.float64] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("landmarks", "components"):
+            object.__setattr__(self, name, _array(getattr(self, name)))
 
     @classmethod
-    def of(cls, morphable: MorphableModel) -> BasisIdentity:
-        """The identity of a model."""
+    def of(cls, morphable: MorphableModel | FaceArrays) -> BasisIdentity:
+        """The identity of a model, in torch or NumPy."""
         layout = morphable.layout
         if morphable.landmarks is None:
-            mean, basis = torch.empty(0), torch.empty(0, layout.num_shape + layout.num_expression)
+            mean, basis = np.empty(0), np.empty((0, layout.num_shape + layout.num_expression))
         else:
-            model = morphable.landmark_model().to("cpu")
-            mean, basis = model.mean, model.basis
-        place = torch.arange(len(basis), dtype=torch.float64)
-        weights = torch.cos(torch.outer(place, torch.arange(1.0, _SUMS + 1, dtype=torch.float64)))
-        components = basis.double().T @ weights
-        return cls(morphable.name, layout.num_shape, layout.num_expression, mean.double().reshape(-1, 3), components)
+            model = morphable.landmark_model()
+            mean, basis = _array(model.mean), _array(model.basis)
+        weights = np.cos(np.outer(np.arange(len(basis)), np.arange(1.0, _SUMS + 1)))
+        return cls(morphable.name, layout.num_shape, layout.num_expression, mean.reshape(-1, 3), basis.T @ weights)
 
     @property
     def num_params(self) -> int:
@@ -87,12 +93,11 @@ class BasisIdentity:
             return "the numbers of coefficients differ"
         if len(self.landmarks) != len(other.landmarks) or not len(self.landmarks):
             return None
-        size = (self.landmarks - self.landmarks.mean(0)).norm(dim=1).max()
-        off = float((self.landmarks - other.landmarks).norm(dim=1).max() / size)
+        size = _lengths(self.landmarks - self.landmarks.mean(axis=0)).max()
+        off = float(_lengths(self.landmarks - other.landmarks).max() / size)
         if not off <= _TOLERANCE:
             return f"a landmark of the mean face lies {off:.0%} of the face's size elsewhere"
-        counts = [self.num_shape, self.num_expression]
-        pairs = zip(self.components.split(counts), other.components.split(counts), strict=True)
+        pairs = zip(*(np.split(each.components, [self.num_shape]) for each in (self, other)), strict=True)
         shape, expression = (_differing(mine, theirs) for mine, theirs in pairs)
         if not shape and not expression:
             return None
@@ -101,7 +106,7 @@ class BasisIdentity:
             "move the landmarks otherwise"
         )
 
-    def tensors(self) -> dict[str, Tensor]:
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
         """What a file holds of it, beside :meth:`metadata`."""
         return {"basis.landmarks": self.landmarks, "basis.components": self.components}
 
@@ -110,14 +115,14 @@ class BasisIdentity:
         return json.dumps({"name": self.name, "num_shape": self.num_shape, "num_expression": self.num_expression})
 
     @classmethod
-    def from_file(cls, metadata: str, tensors: Mapping[str, Tensor]) -> BasisIdentity:
-        """What :meth:`metadata` and :meth:`tensors` gave.
+    def from_file(cls, metadata: str, arrays: Mapping[str, Any]) -> BasisIdentity:
+        """What :meth:`metadata` and :meth:`arrays` gave.
 
         Raises:
             KeyError, TypeError, ValueError: they did not give this.
         """
         identity = cls(
-            **json.loads(metadata), landmarks=tensors["basis.landmarks"], components=tensors["basis.components"]
+            **json.loads(metadata), landmarks=arrays["basis.landmarks"], components=arrays["basis.components"]
         )
         wanted = (identity.num_shape + identity.num_expression, _SUMS)
         landmarks, components = identity.landmarks, identity.components
@@ -129,10 +134,19 @@ class BasisIdentity:
         return identity
 
 
-def _differing(mine: Tensor, theirs: Tensor) -> int:
+def _array(values: Any) -> NDArray[np.float64]:
+    """Float64 of an array or a tensor, wherever it is."""
+    return np.asarray(values.detach().cpu().double() if hasattr(values, "detach") else values, np.float64)
+
+
+def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.linalg.norm(rows, axis=1)
+
+
+def _differing(mine: NDArray[np.float64], theirs: NDArray[np.float64]) -> int:
     """How many components differ; one that hardly moves the landmarks is held against the others' mean."""
-    length = mine.norm(dim=1)
+    length = _lengths(mine)
     if not len(length):
         return 0
-    scale = torch.maximum(length, 0.1 * length.mean())
-    return int((~((mine - theirs).norm(dim=1) <= _TOLERANCE * scale)).sum())
+    scale = np.maximum(length, 0.1 * length.mean())
+    return int((~(_lengths(mine - theirs) <= _TOLERANCE * scale)).sum())

@@ -5,13 +5,19 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from frnet.morphable import MorphableModel
+from frnet.morphable.arrays import FaceArrays
 
 from .basis import BasisIdentity
-from .contents import Checkpoint
 
-__all__ = ["builtin_weights", "find_morphable", "find_weights"]
+if TYPE_CHECKING:
+    from frnet.morphable import MorphableModel
+
+    from .contents import Checkpoint
+    from .stored import StoredCheckpoint
+
+__all__ = ["builtin_weights", "find_morphable", "find_weights", "is_for_builtin_face"]
 
 _FOLDER = Path(__file__).parent / "data"
 _FILES = {"builtin": "mobile_frnet.safetensors", "small": "mobile_frnet_small.safetensors"}
@@ -50,21 +56,28 @@ def find_weights(source: str | os.PathLike[str]) -> Path:
     return path
 
 
+def is_for_builtin_face(checkpoint: Checkpoint | StoredCheckpoint) -> bool:
+    """Whether a checkpoint says that it was trained for the built-in face."""
+    basis = checkpoint.basis
+    return basis is not None and basis.difference(BasisIdentity.of(FaceArrays.builtin())) is None
+
+
 def find_morphable(checkpoint: Checkpoint) -> MorphableModel | None:
     """The built-in face, where the checkpoint says that it was trained for it; else None.
 
     Example:
         >>> from frnet.models import create_model
+        >>> from frnet.morphable import MorphableModel
+        >>> from frnet.weights import Checkpoint
         >>> weights = Checkpoint(create_model("mobilenet_v1_050"))
         >>> find_morphable(weights) is None
         True
         >>> find_morphable(weights.trained_for(MorphableModel.builtin())).num_vertices
         11356
     """
-    if checkpoint.basis is None:
-        return None
-    face = MorphableModel.builtin()
-    return face if checkpoint.basis.difference(BasisIdentity.of(face)) is None else None
+    from frnet.morphable import MorphableModel
+
+    return MorphableModel.builtin() if is_for_builtin_face(checkpoint) else None
 
 
 def _no_such_file(path: Path) -> str:

@@ -26,19 +26,17 @@ from torch import Tensor, nn
 
 from frnet.io.tensors import write_in_order
 from frnet.models.registry import build_from_config
-from frnet.morphable import MorphableModel, load_whitening
+from frnet.morphable import MorphableModel
 
-from .basis import BasisIdentity
 from .builtin import find_weights
 from .checkpoint_3ddfa import network_from_3ddfa
-from .contents import Checkpoint, Normalisation
+from .contents import Checkpoint
 from .errors import CheckpointError
+from .stored import FORMAT, read_stored
 from .whitening import check_whitening, choose_whitening
 from .wrappers import plain_names
 
 __all__ = ["Checkpoint", "convert", "load_checkpoint", "save_checkpoint"]
-
-FORMAT = "frnet-checkpoint-1"
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -112,7 +110,7 @@ def save_checkpoint(
     if checkpoint.recipe:
         metadata["recipe"] = json.dumps(checkpoint.recipe, sort_keys=True)
     if checkpoint.basis is not None:
-        tensors |= checkpoint.basis.tensors()
+        tensors |= {name: torch.tensor(value) for name, value in checkpoint.basis.arrays().items()}
         metadata["basis"] = checkpoint.basis.metadata()
     write_in_order(path, safetensors.torch.save(tensors, metadata))
 
@@ -155,38 +153,27 @@ def convert(
 
 
 def _load_safetensors(path: Path) -> Checkpoint:
+    stored = read_stored(path)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"checkpoint {path} is not a readable safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"checkpoint {path} is safetensors, but not an frnet checkpoint: its metadata says "
-            f"format={metadata.get('format')!r}, wanted {FORMAT!r}"
-        )
-    try:
-        model = build_from_config(metadata["architecture"], json.loads(metadata["config"]))
-        normalisation = Normalisation(**json.loads(metadata["normalisation"]))
-        source_format, licence = metadata["source_format"], metadata["licence"]
-        recipe = json.loads(metadata.get("recipe", "{}"))
-        basis = BasisIdentity.from_file(metadata["basis"], tensors) if "basis" in metadata else None
-        if basis is not None and basis.num_params != model.config.num_params:
-            raise ValueError(f"the basis is {basis}, the network gives {model.config.num_params} parameters")
-    except (KeyError, TypeError, ValueError) as error:
+        model = build_from_config(stored.architecture, stored.config)
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} has unusable metadata: {error}") from error
-    state = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+    with safetensors.safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118 (not a dict)
+        state = {name[6:]: file.get_tensor(name) for name in names}
     load_weights(model, _plain_names(state, path), path)
-    whitening = None
-    if "whitening.mean" in tensors and "whitening.std" in tensors:
-        try:
-            whitening = load_whitening((tensors["whitening.mean"], tensors["whitening.std"]))
-        except ValueError as error:
-            raise CheckpointError(f"checkpoint {path}: {error}") from error
-    checkpoint = Checkpoint(model.eval(), whitening, source_format, normalisation, licence, path, basis, recipe)
-    if whitening is not None:
-        check_whitening(checkpoint, whitening, "in its metadata")
+    checkpoint = Checkpoint(
+        model.eval(),
+        stored.whitening,
+        stored.source_format,
+        stored.normalisation,
+        stored.licence,
+        path,
+        stored.basis,
+        stored.recipe,
+    )
+    if stored.whitening is not None:
+        check_whitening(checkpoint, stored.whitening, "in its metadata")
     return checkpoint
 
 

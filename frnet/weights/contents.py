@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from torch import nn
-
-from frnet.morphable import MorphableModel, Whitening
+from typing import TYPE_CHECKING, Any
 
 from .basis import BasisIdentity
 from .errors import CheckpointError
+from .stored import Normalisation, StoredCheckpoint
 from .wrappers import unwrapped
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from frnet.morphable import MorphableModel, Whitening
+    from frnet.morphable.arrays import FaceArrays
+
 __all__ = ["Checkpoint", "Normalisation", "check_basis"]
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """What the network expects of a pixel: ``(pixel - mean) / scale``, channels in ``channel_order``."""
-
-    mean: float = 127.5
-    scale: float = 128.0
-    channel_order: str = "BGR"
 
 
 @dataclass
@@ -48,7 +42,7 @@ class Checkpoint:
     model: nn.Module = field(repr=False)
     whitening: Whitening | None = None
     source_format: str = "frnet"
-    normalisation: Normalisation = Normalisation()
+    normalisation: Normalisation = field(default_factory=Normalisation)
     licence: str = "unknown"
     path: Path | None = None
     basis: BasisIdentity | None = None
@@ -89,7 +83,7 @@ class Checkpoint:
         return replace(self, basis=BasisIdentity.of(morphable))
 
 
-def check_basis(checkpoint: Checkpoint, morphable: MorphableModel) -> None:
+def check_basis(checkpoint: Checkpoint | StoredCheckpoint, morphable: MorphableModel | FaceArrays) -> None:
     """Refuse a morphable model that is not the one the checkpoint was trained for.
 
     A part of its vertices is the same model. So is a grid whose file has a wrong expression basis beside the landmarks

@@ -8,11 +8,10 @@ is known to be the other project's is refused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from frnet.morphable import MorphableModel
 from frnet.morphable.whitening import (
     Whitening,
     describe_whitening,
@@ -21,8 +20,14 @@ from frnet.morphable.whitening import (
     published_whitening,
 )
 
-from .contents import Checkpoint
 from .errors import CheckpointError
+
+if TYPE_CHECKING:
+    from frnet.morphable import MorphableModel
+    from frnet.morphable.arrays import FaceArrays
+
+    from .contents import Checkpoint
+    from .stored import StoredCheckpoint
 
 __all__ = ["ChosenWhitening", "check_whitening", "choose_whitening", "find_whitening"]
 
@@ -37,7 +42,9 @@ class ChosenWhitening(NamedTuple):
 
 
 def choose_whitening(
-    checkpoint: Checkpoint, given: Any = None, morphable: MorphableModel | None = None
+    checkpoint: Checkpoint | StoredCheckpoint,
+    given: Any = None,
+    morphable: MorphableModel | FaceArrays | None = None,
 ) -> ChosenWhitening | None:
     """The whitening that goes with a checkpoint: the one rule, wherever a network's output is read.
 
@@ -70,7 +77,7 @@ def choose_whitening(
     return chosen
 
 
-def find_whitening(checkpoint: Checkpoint) -> Path | None:
+def find_whitening(checkpoint: Checkpoint | StoredCheckpoint) -> Path | None:
     """The whitening file published with a checkpoint of 3DDFA or 3DDFA_V2, if it lies near the checkpoint.
 
     See :func:`frnet.morphable.whitening.published_whitening` for the names and places.
@@ -81,7 +88,7 @@ def find_whitening(checkpoint: Checkpoint) -> Path | None:
     return published_whitening(version, checkpoint.path.resolve().parent)
 
 
-def check_whitening(checkpoint: Checkpoint, whitening: Whitening, source: str) -> None:
+def check_whitening(checkpoint: Checkpoint | StoredCheckpoint, whitening: Whitening, source: str) -> None:
     """Refuse a whitening that cannot be the one the checkpoint was trained with.
 
     Args:

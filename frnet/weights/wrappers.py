@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 __all__ = ["plain_names", "unwrapped"]
 
@@ -18,6 +20,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """The network inside ``torch.compile``, DistributedDataParallel, DataParallel and AveragedModel, nested or not.
 
     Example:
+        >>> from torch import nn
         >>> network = nn.Linear(2, 3)
         >>> unwrapped(nn.DataParallel(nn.DataParallel(network))) is network
         True

@@ -10,7 +10,7 @@ import torch
 from frnet import geometry, ops
 from frnet.align import FaceAligner, Regions, read_image
 from frnet.align.crops import LARGEST_ROLL, Crop, following_crop, network_input
-from frnet.weights.checkpoint import Normalisation
+from frnet.weights import Normalisation
 
 ROI = np.array([80.0, 90.0, 380.0, 390.0])
 

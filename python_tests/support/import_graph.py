@@ -25,8 +25,8 @@ LAYERS = (
     ("geometry",),
     ("io",),
 )
-# Parts without a layer, which anything may ask for: facts about the installation, and what imports nothing but the core.
-EVERYWHERE = ("_core", "env", "runtime")
+# Parts without a layer, which anything may ask for: facts about the installation, and what imports the core at most.
+EVERYWHERE = ("_core", "env", "late", "runtime")
 # Names that are wanted where they stood before, and are looked up there when somebody asks for them.
 LATE_NAMES = {("frnet.models", "frnet.weights")}
 
