@@ -40,7 +40,10 @@ int separable(const WeightReader& weights, Planner& planner, const std::string& 
 }  // namespace
 
 Plan plan_face_detector(const Safetensors& file, const Kernels& kernels) {
-  if (file.metadata("architecture") != "face_detector") throw std::runtime_error("is no face detector of frnet");
+  const std::string& architecture = file.metadata("architecture");
+  if (architecture != "face_detector") {
+    throw std::runtime_error("is " + (architecture.empty() ? "a nameless network" : "a " + architecture));
+  }
   const Json config = Json::parse(file.metadata("config"));
   const std::vector<Json>&channels = config.at("channels").array(), &blocks = config.at("blocks").array();
   if (channels.size() != 4 || blocks.size() != 4) throw std::runtime_error("has not four stages");

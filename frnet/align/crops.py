@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from frnet import geometry
+from frnet import _core, geometry
 from frnet.io.images import Image
 from frnet.weights import Checkpoint, CheckpointError, Normalisation
 from frnet.weights.stored import StoredCheckpoint
@@ -71,10 +71,17 @@ def network_input(
     images: Sequence[Image], crops: Iterable[Crop], size: int, normalisation: Normalisation
 ) -> NDArray[np.float32]:
     """What the network takes, float32 [n, 3, size, size], of one crop per image."""
-    cut = np.stack([cut_crop(image, crop, size) for image, crop in zip(images, crops, strict=True)])
-    if normalisation.channel_order == "RGB":
-        cut = cut[..., ::-1]
-    return geometry.normalize(cut, normalisation.mean, normalisation.scale)
+    pairs = zip(images, crops, strict=True)
+    return np.stack([_planes(image, crop, size, normalisation) for image, crop in pairs])
+
+
+def _planes(image: Image, crop: Crop, size: int, normalisation: Normalisation) -> NDArray[np.float32]:
+    reverse = normalisation.channel_order == "RGB"
+    if not crop.turn:
+        corners = np.rint(geometry.require_roi(crop.roi, image.shape[1], image.shape[0])).astype(np.int64)
+        return _core.crop(image, corners[None], size, normalisation.mean, normalisation.scale, reverse)[0]
+    cut = cut_crop(image, crop, size)[None]
+    return geometry.normalize(cut[..., ::-1] if reverse else cut, normalisation.mean, normalisation.scale)[0]
 
 
 def upright_params(params: NDArray[np.floating], crop: Crop, size: int) -> NDArray[np.float64]:

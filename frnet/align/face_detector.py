@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
-from frnet import geometry
+from frnet import _core, geometry
 from frnet.io.images import Image, check_image
 
 from .crops import LARGEST_ROLL, Crop, cut_crop
 from .detectors import Detections, best_first, scaled
 
-if TYPE_CHECKING:
-    from frnet.models.face_detector import FaceDetectorNet
-
-__all__ = ["BUILTIN_DETECTOR", "FaceDetector", "load_detector_network"]
+__all__ = ["BUILTIN_DETECTOR", "FaceDetector"]
 
 BUILTIN_DETECTOR = Path(__file__).parent / "data" / "face_detector.safetensors"
 
@@ -99,7 +94,7 @@ class FaceDetector:
         self.path = BUILTIN_DETECTOR if weights is None else Path(weights)
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.max_size, self.min_size = max_size, min_size
-        self._network = _TorchNetwork(self.path)
+        self._network = _open_network(self.path)
 
     def __call__(self, image: Image) -> Detections:
         """Find the faces of one image; see :class:`frnet.align.Detector`."""
@@ -210,58 +205,19 @@ def _square(boxes: NDArray[np.float64], context: float) -> NDArray[np.float64]:
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
 
 
-class _TorchNetwork:
-    """The network of a file, run by torch, which is loaded for it."""
-
-    def __init__(self, path: Path) -> None:
-        from frnet.models import complexity
-
-        network = load_detector_network(path)
-        self._macs_per_pixel = complexity(network, 64).macs / 64**2
-        self._model = network.fuse()
-
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See :meth:`FaceDetector.cells`."""
-        import torch
-
-        from frnet.models.face_detector import decode
-
-        from .threads import limited_threads
-
-        count, height, width = images.shape[:3]
-        batch = torch.from_numpy(geometry.normalize(images))
-        with torch.inference_mode(), limited_threads(count * height * width * self._macs_per_pixel):
-            rows = decode(self._model(batch))
-            rows[:, :, 6].sigmoid_()
-        return rows.numpy()
-
-
-def load_detector_network(path: str | os.PathLike) -> FaceDetectorNet:
-    """The network of a file that ``tools/train_detector.py`` wrote, in float32, for evaluation.
+def _open_network(path: Path) -> _core.FaceDetector:
+    """The network of a file that ``tools/train_detector.py`` wrote, in :mod:`frnet.runtime`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it holds something else; names the file.
     """
-    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"face detector {path}: {'not a file' if path.exists() else 'no such file'}")
-    from frnet.models.face_detector import FaceDetectorConfig, FaceDetectorNet
-
     try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        if about.get("architecture") != FaceDetectorNet.architecture:
-            raise ValueError(f"its architecture is {about.get('architecture')!r}")
-        network = FaceDetectorNet(FaceDetectorConfig(**json.loads(about["config"])))
-        missing, unexpected = network.load_state_dict(tensors, strict=False)
-        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-        if missing or unexpected:
-            raise ValueError(f"it lacks {missing} and holds {unexpected}")
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"face detector {path} is not a file of frnet's face detector: {error}") from error
-    return network.eval()
+        return _core.FaceDetector(path.read_bytes())
+    except RuntimeError as error:
+        raise ValueError(f"face detector {path} is not a file of frnet's face detector: it {error}") from error
 
 
 def _distinct(cells: _Cells, threshold: float) -> _Cells:

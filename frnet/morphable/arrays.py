@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frnet import _core
 from frnet.morphable.builtin import read_builtin_arrays
-from frnet.morphable.decoding import decode
 from frnet.morphable.layout import ParamLayout
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class FaceArrays:
         Returns:
             float32 [batch, N, 3].
         """
-        return decode(params, self.mean, self.basis)
+        shape = (self.num_vertices, 3)
+        return _core.reconstruct_vertices(params, self.mean.reshape(shape), self.basis.reshape(*shape, -1))
 
 
 def _array(values: Any, dtype: type) -> NDArray | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from frnet import geometry
+from frnet import _core, geometry
 from frnet.align import (
     Detections,
     Detector,
@@ -22,10 +24,11 @@ from frnet.align import (
     open_detector,
     read_image,
 )
-from frnet.align.face_detector import BUILTIN_DETECTOR, load_detector_network
+from frnet.align.face_detector import BUILTIN_DETECTOR
 from frnet.align.regions import detected_regions
 from frnet.align.reliability import reliability
 from frnet.io.images import ImageError
+from frnet.models.face_detector import FaceDetectorConfig, FaceDetectorNet, decode
 
 FACES = {"1": 1, "2": 1, "4": 1, "JianzhuGuo": 1, "trump_hillary": 2}
 
@@ -185,7 +188,27 @@ def test_files_that_are_none(tmp_path):
 def test_the_package_holds_a_small_file():
     assert BUILTIN_DETECTOR.stat().st_size < 1_000_000
     assert BUILTIN_DETECTOR.with_suffix(".md").is_file()
-    assert not load_detector_network(BUILTIN_DETECTOR).training
+
+
+@pytest.mark.parametrize("isa", _core.build_info()["cpu_instruction_sets_here"])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (96, 64), (160, 224)])
+def test_the_runtime_says_what_torch_says(height, width, isa):
+    with safe_open(BUILTIN_DETECTOR, "pt") as file:
+        config = FaceDetectorConfig(**json.loads(file.metadata()["config"]))
+        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    network = FaceDetectorNet(config)
+    network.load_state_dict(weights, strict=False)
+    images = np.random.default_rng(height).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = decode(network.eval()(torch.from_numpy(geometry.normalize(images))))
+        expected[..., 6].sigmoid_()
+    session = _core.FaceDetector(BUILTIN_DETECTOR.read_bytes(), num_threads=2, instruction_set=isa)
+    np.testing.assert_allclose(session.run(images), expected.numpy(), rtol=1e-4, atol=1e-3)
+
+
+def test_the_runtime_refuses_sides_that_are_no_multiples_of_32(detector):
+    with pytest.raises(ValueError, match="multiples of 32"):
+        detector.cells(np.zeros((1, 64, 48, 3), np.uint8))
 
 
 def test_it_opens_by_name():
