@@ -21,7 +21,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from face_scenes import Picture, close_ups, faceless, pasted, photographs
 
 from frnet.align import FaceDetector, YuNetDetector
@@ -32,7 +31,7 @@ RATES = (0.0, 0.02, 0.1)  # false boxes for each picture without a face
 
 def detectors(arguments: argparse.Namespace) -> dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]:
     """Name -> image to boxes [n, 4] and scores [n]."""
-    ours = FaceDetector(arguments.weights, FAINTEST["frnet"])
+    ours = FaceDetector(arguments.weights, FAINTEST["frnet"], num_threads=1)
     theirs = YuNetDetector(arguments.yunet, score_threshold=FAINTEST["YuNetDetector"])
     plain = cv2.FaceDetectorYN.create(str(arguments.yunet), "", (320, 320), FAINTEST["FaceDetectorYN"], 0.3)
 
@@ -121,7 +120,6 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(FAINTEST))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     result = measure(arguments)
     names = list(result["detectors"])

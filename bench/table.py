@@ -31,6 +31,7 @@ This page is written by `python bench/table.py`; the runs are in `bench/results/
 pytest bench --benchmark-autosave                 # every op against eager torch and torch.compile, in one run
 pytest bench --benchmark-compare                  # the same, beside the last saved run
 python bench/table.py bench/results/*.json        # this page, and the README's table
+python bench/bench_runtime.py                     # frnet.runtime against torch, ONNX Runtime and OpenVINO
 python bench/overfit.py                           # every network learns eight photographs by heart
 python bench/memory.py                            # peak memory of a training step
 python bench/training_throughput.py               # images a second of a training run, against plain torch
@@ -226,7 +227,41 @@ def detection_section(path: Path) -> str:
     return "\n".join([*lines, f"| | time | {times} |"]) + "\n"
 
 
+def runtime_section(path: Path) -> str:
+    run = json.loads(path.read_text())
+    peers = list(dict.fromkeys(peer for row in run["runtime"] for peer in row["seconds"]))
+    lines = [
+        f"\n## Networks without torch: {run['instruction_set']}, torch {run['torch']}\n",
+        "Milliseconds of a call, medians of three runs of calls in turn (`bench/bench_runtime.py`); float32. The ratio "
+        "is the best peer's time over frnet's. In one process, other runtimes' threads may still spin while frnet's "
+        "begin.\n",
+        f"| network | threads | batch | {' | '.join(peers)} | best peer / frnet |",
+        "|---" * (4 + len(peers)) + "|",
+    ]
+    for row in run["runtime"]:
+        times = " | ".join(f"{row['seconds'][peer] * 1e3:.2f}" if peer in row["seconds"] else "" for peer in peers)
+        lines.append(f"| {row['network']} | {row['threads']} | {row['batch']} | {times} | {ratio(row['ratio'])} |")
+    for profile in run["profiles"]:
+        lines += [
+            f"\n{profile['network']}, one thread, batch {profile['batch']}: {profile['share']:.0%} of the "
+            f"{profile['peak_gflops']:.0f} GFLOP/s that this core reaches with nothing but multiply-adds.\n",
+            "| step | us of a face | GFLOP/s | of the peak |",
+            "|---|---|---|---|",
+        ]
+        for kind, macs, seconds in profile["steps"]:
+            rate = 2e-9 * macs / seconds if seconds else 0.0
+            share = rate / profile["peak_gflops"]
+            lines.append(f"| {kind} | {seconds / profile['batch'] * 1e6:.0f} | {rate:.0f} | {share:.0%} |")
+    start = run["cold_start"]
+    lines.append(
+        f"\n`frnet align photo.jpg` from the shell to its end: {start['seconds']:.2f} s, "
+        f"{start['peak_bytes'] / 1e6:.0f} MB at the most. A session at batch 1 takes {start['session_bytes'] / 1e6:.0f} MB, weights included."
+    )
+    return "\n".join(lines) + "\n"
+
+
 SECTIONS = {
+    "runtime": runtime_section,
     "detectors": detection_section,
     "data_rates": data_section,
     "rows": memory_section,

@@ -26,7 +26,7 @@ _COARSEST = 256  # pixels: side of the scenes it was trained on, in which the la
 _CLOSE_UP = 160  # longer side of the picture in the last look, which leaves a margin around it
 _MOST = 1000  # cells that are looked into, best first; a picture full of faces has some ten for each
 SURE = 0.75  # a score from which one second look is enough
-CLEARLY = 1.1  # times the score of a face that stands upright, for one that does not
+CLEARLY = 1.25  # times the score of a face that stands upright, for one that does not
 _TURNS = (0, 90, 180, -90)  # degrees, from what the roll seems to be
 MOST_LOOKS = 24  # second looks at one picture: what is less likely than so many others is dropped
 CANDIDATE_SHARE = 0.6  # of the threshold that a candidate has to reach at first
@@ -60,6 +60,7 @@ class FaceDetector:
         nms_threshold: overlap (IoU) above which the weaker of two boxes is dropped, in (0, 1).
         max_size: longest side the network sees, in pixels, at least 32.
         min_size: shortest length of the longer side the network sees, in pixels.
+        num_threads: that the network may use; None: as many as the process may run on.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -81,6 +82,7 @@ class FaceDetector:
         nms_threshold: float = 0.35,
         max_size: int = 960,
         min_size: int = 128,
+        num_threads: int | None = None,
     ) -> None:
         if not 0 < score_threshold < 1 or not 0 < nms_threshold < 1:
             raise ValueError(
@@ -94,7 +96,7 @@ class FaceDetector:
         self.path = BUILTIN_DETECTOR if weights is None else Path(weights)
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.max_size, self.min_size = max_size, min_size
-        self._network = _open_network(self.path)
+        self._network = _open_network(self.path, num_threads)
 
     def __call__(self, image: Image) -> Detections:
         """Find the faces of one image; see :class:`frnet.align.Detector`."""
@@ -205,7 +207,7 @@ def _square(boxes: NDArray[np.float64], context: float) -> NDArray[np.float64]:
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
 
 
-def _open_network(path: Path) -> _core.FaceDetector:
+def _open_network(path: Path, num_threads: int | None) -> _core.FaceDetector:
     """The network of a file that ``tools/train_detector.py`` wrote, in :mod:`frnet.runtime`.
 
     Raises:
@@ -215,7 +217,7 @@ def _open_network(path: Path) -> _core.FaceDetector:
     if not path.is_file():
         raise FileNotFoundError(f"face detector {path}: {'not a file' if path.exists() else 'no such file'}")
     try:
-        return _core.FaceDetector(path.read_bytes())
+        return _core.FaceDetector(path.read_bytes(), num_threads=num_threads or 0)
     except RuntimeError as error:
         raise ValueError(f"face detector {path} is not a file of frnet's face detector: it {error}") from error
 
