@@ -255,7 +255,8 @@ def runtime_section(path: Path) -> str:
     start = run["cold_start"]
     lines.append(
         f"\n`frnet align photo.jpg` from the shell to its end: {start['seconds']:.2f} s, "
-        f"{start['peak_bytes'] / 1e6:.0f} MB at the most. A session at batch 1 takes {start['session_bytes'] / 1e6:.0f} MB, weights included."
+        f"{start['peak_bytes'] / 1e6:.0f} MB at the most. "
+        f"A session at batch 1 takes {start['session_bytes'] / 1e6:.0f} MB, weights included."
     )
     return "\n".join(lines) + "\n"
 

@@ -18,9 +18,9 @@ struct PixelScale {
   bool reversed = false;
 };
 
-// planes: float [3][size][size] of what lies between the corners (x0, y0) and (x1, y1), which are pixels of the picture or
-// beside it, black there. Bilinear without anti-aliasing, in OpenCV's fixed point: the same grey levels as its resize, but
-// for a pixel in thousands that is one off.
+// planes: float [3][size][size] of what lies between the corners (x0, y0) and (x1, y1), which are pixels of the picture
+// or beside it, black there. Bilinear without anti-aliasing, in OpenCV's fixed point: the same grey levels as its
+// resize, but for a pixel in thousands that is one off.
 void crop(const Picture& picture, const int64_t corners[4], int64_t size, const PixelScale& scale, float* planes);
 
 }  // namespace frnet::runtime

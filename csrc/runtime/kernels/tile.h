@@ -75,7 +75,8 @@ struct Bounds {
   }
 };
 
-// Calls run(first, integral_constant<int, pixels>) for tiles of nearly equal size, kPixels at most, that cover [first, last).
+// Calls run(first, integral_constant<int, pixels>) for tiles of nearly equal size, kPixels at most, that cover [first,
+// last).
 template <int kPixels = kMaxPixels, typename F>
 void for_tiles(int64_t first, int64_t last, const F& run) {
   int64_t left = last - first, tiles = (left + kPixels - 1) / kPixels;
