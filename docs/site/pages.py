@@ -42,7 +42,8 @@ def on_post_build(config: MkDocsConfig) -> None:
     """A warning, which --strict makes an error, for every public name that is on no page."""
     for page in sorted(Path(config.site_dir, "api").glob("*/index.html")):
         package, text = page.parent.name, page.read_text(encoding="utf-8")
-        for name in public_names(ROOT / "frnet" / package / "__init__.py"):
+        module = ROOT / "frnet" / package
+        for name in public_names(module / "__init__.py" if module.is_dir() else module.with_suffix(".py")):
             if f'id="frnet.{package}.{name}"' not in text and f"<code>{name}</code>" not in text:
                 _log.warning("frnet.%s.%s is public, and docs/api/%s.md does not show it", package, name, package)
 
