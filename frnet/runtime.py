@@ -18,6 +18,7 @@ from frnet import _core
 __all__ = ["Alignment", "Session", "SessionError", "StepProfile"]
 
 PRECISIONS = ("float32",)
+MOST_THREADS = 256
 _BUILTIN_FACE = Path(__file__).parent / "morphable" / "data" / "builtin_face.safetensors"
 
 
@@ -100,8 +101,10 @@ class Session:
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"Session: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        if num_threads is not None and (not isinstance(num_threads, int) or num_threads < 1):
-            raise ValueError(f"Session: num_threads must be an int of at least 1 or None, got {num_threads!r}")
+        if num_threads is not None and (not isinstance(num_threads, int) or not 1 <= num_threads <= MOST_THREADS):
+            raise ValueError(
+                f"Session: num_threads must be None or an int from 1 to {MOST_THREADS}, got {num_threads!r}"
+            )
         self.path = None if isinstance(weights, bytes) else Path(weights)
         self.precision = precision
         self.morphable = None if morphable is None else Path(morphable)

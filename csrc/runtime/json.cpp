@@ -12,6 +12,25 @@ constexpr int kDeepest = 16;
 
 [[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what); }
 
+// Whether it is UTF-8: no overlong forms, no surrogates, nothing beyond U+10FFFF.
+bool is_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i++]);
+    if (lead < 0x80) continue;
+    const int more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
+    if (lead < 0xc2 || lead > 0xf4 || text.size() - i < static_cast<size_t>(more)) return false;
+    uint32_t code = lead & (0x3fu >> more);
+    for (int k = 0; k < more; ++k) {
+      const auto next = static_cast<unsigned char>(text[i++]);
+      if ((next & 0xc0) != 0x80) return false;
+      code = code << 6 | (next & 0x3fu);
+    }
+    const uint32_t least = more == 1 ? 0x80 : more == 2 ? 0x800 : 0x10000;
+    if (code < least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 class JsonParser {
@@ -162,7 +181,11 @@ class JsonParser {
   size_t at_ = 0;
 };
 
-Json Json::parse(std::string_view text) { return JsonParser(text).all(); }
+// (Names of the text become part of messages, which have to be readable.)
+Json Json::parse(std::string_view text) {
+  if (!is_utf8(text)) fail("JSON: a text that is not UTF-8");
+  return JsonParser(text).all();
+}
 
 bool Json::boolean() const {
   if (kind_ != Kind::boolean) fail("wanted true or false");

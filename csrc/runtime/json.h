@@ -14,7 +14,7 @@ class Json {
  public:
   enum class Kind { null, boolean, number, string, array, object };
 
-  // Throws std::runtime_error where the text is no JSON, is nested deeper than 16 levels or names a key twice.
+  // Throws std::runtime_error where the text is no JSON in UTF-8, is nested deeper than 16 levels or names a key twice.
   static Json parse(std::string_view text);
 
   Kind kind() const { return kind_; }

@@ -38,10 +38,17 @@ bool has_task(uint64_t ticket) { return (ticket & kNumber) < ticket >> kTaskBits
 }  // namespace
 
 ThreadPool::ThreadPool(int32_t threads) {
-  for (int32_t worker = 1; worker < threads; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+  try {
+    for (int32_t worker = 1; worker < threads; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+  } catch (...) {
+    stop();  // a thread that is not joined would end the process
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;

@@ -15,6 +15,7 @@ namespace frnet::runtime {
 // microseconds at most, so that they are at hand; then they sleep, so that nothing else is slowed.
 class ThreadPool final : public Workers {
  public:
+  // Throws std::system_error where the system gives no more threads.
   explicit ThreadPool(int32_t threads);
   ~ThreadPool() override;
   ThreadPool(const ThreadPool&) = delete;
@@ -24,6 +25,7 @@ class ThreadPool final : public Workers {
   void run(int64_t tasks, Body body, void* context) override;
 
  private:
+  void stop();
   void serve(int32_t worker);
   bool work(int32_t worker);  // whether it did any
   bool done() const { return done_.load() == tasks_; }

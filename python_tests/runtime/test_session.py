@@ -191,7 +191,13 @@ def test_files_that_are_none(tmp_path, small):
 
 
 def test_options_that_are_none(small):
-    for options in ({"precision": "float8"}, {"num_threads": 0}, {"num_threads": 10_000}, {"instruction_set": "mmx"}):
+    for options in (
+        {"precision": "float8"},
+        {"num_threads": 0},
+        {"num_threads": 10_000},
+        {"num_threads": 1 << 40},
+        {"instruction_set": "mmx"},
+    ):
         with pytest.raises(ValueError, match="Session"):
             Session(small, **options)
 
