@@ -244,7 +244,9 @@ def main() -> None:
             for threads in arguments.threads:
                 for batch in arguments.batches:
                     rows.append(measure(name, model, onnx, threads, batch, arguments))
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     result = {
+        "commit": commit.strip(),
         "cpu": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "frnet": frnet.__version__,

@@ -3,9 +3,8 @@
     python bench/busy_machine.py [--loops 8] [--turns 25] [--frames 8] [--out bench/results/busy_machine.json]
 
 A face that is followed through a video: one crop, one pass of MobileNetV1 x0.5, a dense mesh. The same work is done by
-three processes, in turns of some frames: with the threads that frnet chooses, with one thread of torch's, and with all
-of torch's threads, which frnet would use if it did not choose. First alone, then beside busy loops. None of them is
-told how to wait (OMP_WAIT_POLICY), as nobody is who installs torch.
+two processes, in turns of some frames: with the threads that frnet's runtime takes, and with one. First alone, then
+beside busy loops.
 
 What counts is the 90th percentile of frnet's frames beside the loops, over that of one thread.
 """
@@ -23,7 +22,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-CONTENDERS = {"frnet": "threads frnet chooses", "one": "one thread", "all": "torch's threads"}
+CONTENDERS = {"frnet": "threads frnet takes", "one": "one thread"}
 BUSY_LOOP = "while True: pass"
 
 
@@ -32,14 +31,12 @@ def work(contender: str) -> None:
     import numpy as np
     import torch
 
-    from frnet.align import FaceAligner, Regions, threads
+    from frnet.align import FaceAligner, Regions, aligner
     from frnet.models import create_model
     from frnet.morphable.procedural import procedural_face
 
     if contender == "one":
-        torch.set_num_threads(1)
-    elif contender == "all":
-        threads.limited_threads = lambda macs: contextlib.nullcontext()
+        aligner.open_session = lambda network: network.to_session(num_threads=1)
     torch.manual_seed(0)
     face = procedural_face()
     mean = np.zeros(62)
@@ -53,7 +50,7 @@ def work(contender: str) -> None:
             begin = time.perf_counter()
             follow.fit([image], [regions])
             times.append(1e3 * (time.perf_counter() - begin))
-        print(json.dumps({"times": times, "threads": torch.get_num_threads()}), flush=True)
+        print(json.dumps({"times": times}), flush=True)
 
 
 @contextlib.contextmanager
@@ -69,7 +66,7 @@ def busy(loops: int) -> Iterator[None]:
 
 
 def measure(workers: dict[str, subprocess.Popen], turns: int, frames: int) -> dict[str, list[float]]:
-    """Times of all frames of each; the two that are compared take turns, and begin in turn."""
+    """Times of all frames of each; they take turns, and begin in turn."""
     found: dict[str, list[float]] = {name: [] for name in workers}
 
     def take_turn(name: str, frames: int, counts: bool) -> None:
@@ -81,9 +78,6 @@ def measure(workers: dict[str, subprocess.Popen], turns: int, frames: int) -> di
     for turn in range(turns + 1):
         for name in ("frnet", "one") if turn % 2 else ("one", "frnet"):
             take_turn(name, frames, counts=turn > 0)  # the first one warms up
-    # By itself, since its threads go on spinning after it; less of it, since it is slow.
-    for turn in range(turns // 2 + 1):
-        take_turn("all", 2, counts=turn > 0)
     return found
 
 
@@ -106,12 +100,11 @@ def main() -> None:
     if options.work:
         work(options.work)
         return
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     with contextlib.ExitStack() as stack:
         workers = {}
         for name in CONTENDERS:
             command = [sys.executable, __file__, "--work", name]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             workers[name] = stack.enter_context(subprocess.Popen(command, **pipes))
             stack.callback(workers[name].stdin.close)
         load = os.getloadavg()[0]
@@ -124,7 +117,7 @@ def main() -> None:
             row = {"where": place, "contender": title, **summary(times[name])}
             rows.append(row)
             print(f"{place:22} {title:24} median {row['median_ms']:7.1f} ms, p90 {row['p90_ms']:7.1f} ms")
-    ratio = rows[3]["p90_ms"] / rows[4]["p90_ms"]
+    ratio = rows[2]["p90_ms"] / rows[3]["p90_ms"]
     print(f"p90 of frnet over that of one thread, beside busy loops: {ratio:.2f}")
     if options.out:
         facts = {"cores": os.cpu_count(), "load_before": load, "p90_ratio": ratio}

@@ -232,6 +232,7 @@ def runtime_section(path: Path) -> str:
     peers = list(dict.fromkeys(peer for row in run["runtime"] for peer in row["seconds"]))
     lines = [
         f"\n## Networks without torch: {run['instruction_set']}, torch {run['torch']}\n",
+        f"Commit {run['commit'][:12]}. "
         "Milliseconds of a call, medians of three runs of calls in turn (`bench/bench_runtime.py`); float32. The ratio "
         "is the best peer's time over frnet's. In one process, other runtimes' threads may still spin while frnet's "
         "begin.\n",

@@ -1,8 +1,7 @@
 // The loops of the runtime, one table of functions for each instruction set.
 //
 // All tensors are float32 in blocks of `lanes` channels (channels.h). A function does a part of its step, so that the
-// caller decides how the parts are spread over threads; no result depends on how. Sums run in one fixed order, and
-// every output is one chain of multiply-adds.
+// caller decides how the parts are spread over threads; no result depends on how: sums run in one fixed order.
 #pragma once
 
 #include <cstddef>
@@ -122,7 +121,6 @@ struct ExciteArgs {
 struct Kernels {
   cpu::Isa isa;
   int32_t lanes;
-  int32_t max_pixels;  // a whole number of them makes no short tile
 
   void (*pointwise)(const PointwiseArgs& a, int64_t first_panel, int64_t last_panel, int64_t first_pixel,
                     int64_t last_pixel);

@@ -69,6 +69,20 @@ struct MobileSettings {
   bool expanded_gates, output_gates, last_gate;
 };
 
+int mobile_stem(const WeightReader& weights, Planner& planner, const MobileSettings& settings) {
+  const int32_t channels = scaled(kStemChannels, settings.width);
+  return planner.stem("stem", weights.convolution("stem", 3, channels, 3), Activation::relu6);
+}
+
+Plan mobile_head(const WeightReader& weights, Planner& planner, const MobileSettings& settings, int x,
+                 Activation activation) {
+  const int32_t head = std::max(kHeadChannels, scaled(kHeadChannels, settings.width));
+  x = planner.pointwise("head", weights.convolution("head", planner.channels(x), head), {x}, activation);
+  x = planner.mean("mean", x);
+  x = planner.pointwise("fc", weights.linear("fc", head, settings.num_params), {x}, Activation::none);
+  return planner.finish({x}, settings.input_size);
+}
+
 int mobile_block(const WeightReader& weights, Planner& planner, const std::string& name, int x, int32_t expansion,
                  int32_t wanted, int32_t stride, const MobileSettings& settings, bool channel_gate) {
   const int32_t in = planner.channels(x), channels = expansion * in;
@@ -104,8 +118,7 @@ int mobile_block(const WeightReader& weights, Planner& planner, const std::strin
 Plan mobile_network(const WeightReader& weights, Planner& planner, const MobileSettings& settings) {
   Side side(planner, settings.input_size);
   side.stride(2);
-  int x =
-      planner.stem("stem", weights.convolution("stem", 3, scaled(kStemChannels, settings.width), 3), Activation::relu6);
+  int x = mobile_stem(weights, planner, settings);
   for (size_t number = 0; number < kLayers.size(); ++number) {
     const LayerSpec& layer = kLayers[number];
     const int32_t wanted = scaled(layer.channels, settings.width);
@@ -121,11 +134,7 @@ Plan mobile_network(const WeightReader& weights, Planner& planner, const MobileS
       planner.gate(name, nullptr, &gate, x, false);
     }
   }
-  const int32_t head = std::max(kHeadChannels, scaled(kHeadChannels, settings.width));
-  x = planner.pointwise("head", weights.convolution("head", planner.channels(x), head), {x}, Activation::relu6);
-  x = planner.mean("mean", x);
-  x = planner.pointwise("fc", weights.linear("fc", head, settings.num_params), {x}, Activation::none);
-  return planner.finish({x}, settings.input_size);
+  return mobile_head(weights, planner, settings, x, Activation::relu6);
 }
 
 MobileSettings common_settings(const Json& config, int32_t least_input) {
@@ -219,8 +228,7 @@ Plan damdnet(const WeightReader& weights, Planner& planner, const Json& config) 
   const int32_t reduction = count_of(config, "se_reduction", 1, kMostChannels);
   Side side(planner, settings.input_size);
   side.stride(2);
-  int x =
-      planner.stem("stem", weights.convolution("stem", 3, scaled(kStemChannels, settings.width), 3), Activation::relu6);
+  int x = mobile_stem(weights, planner, settings);
   for (size_t number = 0; number < kLayers.size(); ++number) {
     const LayerSpec& layer = kLayers[number];
     const int32_t wanted = scaled(layer.channels, settings.width);
@@ -252,11 +260,7 @@ Plan damdnet(const WeightReader& weights, Planner& planner, const Json& config) 
     const ChannelGate gate = weights.channel_gate(name, wanted, std::max(1, wanted / reduction));
     planner.gate(name, nullptr, &gate, x, false);
   }
-  const int32_t head = std::max(kHeadChannels, scaled(kHeadChannels, settings.width));
-  x = planner.pointwise("head", weights.convolution("head", planner.channels(x), head), {x}, Activation::none);
-  x = planner.mean("mean", x);
-  x = planner.pointwise("fc", weights.linear("fc", head, settings.num_params), {x}, Activation::none);
-  return planner.finish({x}, settings.input_size);
+  return mobile_head(weights, planner, settings, x, Activation::none);
 }
 
 }  // namespace

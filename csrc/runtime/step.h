@@ -51,10 +51,10 @@ class Step {
   virtual ~Step() = default;
   virtual void run(const Frame& frame) const = 0;
   // Of the result, where inputs have these sizes; sizes are given by tensor.
-  virtual Size result(const std::vector<Size>& sizes) const = 0;
-  virtual Needs needs(const Kernels& kernels, const std::vector<Size>& sizes) const = 0;
+  virtual Size result(const std::vector<Size>& sizes) const { return sizes[static_cast<size_t>(inputs[0])]; }
+  virtual Needs needs(const Kernels&, const std::vector<Size>&) const { return {}; }
   // Multiply-adds of an image.
-  virtual int64_t macs(const std::vector<Size>& sizes) const = 0;
+  virtual int64_t macs(const std::vector<Size>&) const { return 0; }
 
   std::string name;         // as the module's in the network
   std::vector<int> inputs;  // tensors

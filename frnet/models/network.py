@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from frnet.nn import MobileBlock
-from frnet.runtime import Session
+from frnet.runtime import CHECKPOINT_FORMAT, Session
 
 __all__ = ["Fusible", "Network"]
 
@@ -53,7 +53,7 @@ class Fusible(nn.Module):
         """
         state = {f"model.{name}": value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         about = {
-            "format": "frnet-checkpoint-1",
+            "format": CHECKPOINT_FORMAT,
             "architecture": self.architecture,
             "config": json.dumps(asdict(self.config)),
         }

@@ -11,13 +11,14 @@ from typing import Any
 import safetensors
 
 from frnet.morphable.whitening import Whitening, load_whitening
+from frnet.runtime import CHECKPOINT_FORMAT
 
 from .basis import BasisIdentity
 from .errors import CheckpointError
 
 __all__ = ["FORMAT", "Normalisation", "StoredCheckpoint", "read_stored"]
 
-FORMAT = "frnet-checkpoint-1"
+FORMAT = CHECKPOINT_FORMAT
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ def test_what_a_checkpoint_says(tmp_path, small):
 def test_a_profile_holds_every_step(batch):
     model = network()
     steps = model.to_session().profile(batch, 1)
-    assert all(step.seconds >= 0 for step in steps)
+    assert all(step.seconds > 0 for step in steps)
     # (The published way of counting also counts normalisations, which are folded here.)
     share = sum(step.macs for step in steps) / batch / complexity(model).macs
     assert 0.85 < share < 1

@@ -1,5 +1,6 @@
 // Spatial and channel gates.
 
+#include "math/sge.h"
 #include "runtime/kernels/table.h"
 #include "runtime/kernels/tile.h"
 
@@ -76,10 +77,6 @@ void resemblance(const SgeArgs& a, int64_t group, float* t) {
   }
 }
 
-struct Moments {
-  float mean, deviation;
-};
-
 template <typename F>
 float total(const float* t, int64_t count, const F& of) {
   Vec<float> sum = {};
@@ -90,14 +87,13 @@ float total(const float* t, int64_t count, const F& of) {
   return horizontal_sum<float>(sum) + rest;
 }
 
-// The standard deviation is that of a sample: torch's, and the authors'.
-Moments moments(const float* t, int64_t count) {
+math::SgeNorm<float> moments(const float* t, int64_t count) {
   const auto n = static_cast<float>(count);
   const float near = total(t, count, [](Vec<float> v) { return v; }) / n;
   const float off = total(t, count, [&](Vec<float> v) { return v - near; });  // what rounding has left
   const float mean = near + off / n;
   const float squares = total(t, count, [&](Vec<float> v) { return (v - mean) * (v - mean); });
-  return {mean, __builtin_sqrtf(squares / (n - 1))};
+  return math::sge_norm(mean, squares, n);
 }
 
 // The gates of a pixel, each in the lanes of its group.
@@ -131,10 +127,10 @@ void runtime_sge_gates(const SgeArgs& a, int64_t first_group, int64_t last_group
   for (int64_t group = first_group; group < last_group; ++group) {
     float* t = a.gates + group * padded(a.pixels);
     resemblance(a, group, t);
-    const Moments m = moments(t, a.pixels);
-    const float slope = a.weight[group] / (m.deviation + 1e-5f), bias = a.bias[group];
+    const math::SgeNorm<float> norm = moments(t, a.pixels);
+    const float slope = a.weight[group] * norm.inv, bias = a.bias[group];
     for (int64_t pixel = 0; pixel < a.pixels; pixel += kLane) {
-      store(t + pixel, math::sigmoid<float>((load(t + pixel) - m.mean) * slope + bias, VecExp{}));
+      store(t + pixel, math::sigmoid<float>((load(t + pixel) - norm.mean) * slope + bias, VecExp{}));
     }
   }
 }

@@ -81,7 +81,7 @@ void runtime_stem(const float* planes, int32_t height, int32_t width, const runt
       const float* weights = a.weights + block * 27 * kLane;
       for_tiles(0, out_width, [&](int64_t pixel, auto pixels) {
         constexpr int kPixels = decltype(pixels)::value;
-        const auto run = [&](auto blocks) {
+        with_blocks(a.blocks - block, [&](auto blocks) {
           constexpr int kBlocks = decltype(blocks)::value;
           Vec<float> acc[kPixels][kBlocks];
           accumulate<false, kPixels, kBlocks, 2>(acc, segments, 9, 2 * pixel, weights, a.bias + block * kLane);
@@ -90,12 +90,7 @@ void runtime_stem(const float* planes, int32_t height, int32_t width, const runt
 #pragma GCC unroll 14
             for (int p = 0; p < kPixels; ++p) store(y + p * kLane, bounds(acc[p][n]));
           }
-        };
-        if (a.blocks - block >= kPanel) {
-          run(std::integral_constant<int, kPanel>{});
-        } else {
-          run(std::integral_constant<int, 1>{});
-        }
+        });
       });
     }
   }

@@ -72,7 +72,7 @@ void fill(const StageArgs& a, int64_t chain, const Rows& rows, int64_t first, in
     float* const to = begin + block * block_floats;
     for_tiles(0, (last - first) * width, [&](int64_t pixel, auto pixels) {
       constexpr int kPixels = decltype(pixels)::value;
-      const auto run = [&](auto blocks) {
+      with_blocks(a.length - block, [&](auto blocks) {
         constexpr int kBlocks = decltype(blocks)::value;
         Vec<float> acc[kPixels][kBlocks];
         accumulate<true, kPixels, kBlocks, kLane>(acc, &x, 1, (first * width + pixel) * kLane, weights, bias);
@@ -96,12 +96,7 @@ void fill(const StageArgs& a, int64_t chain, const Rows& rows, int64_t first, in
 #pragma GCC unroll 2
           for (int n = 0; n < kBlocks; ++n) store(at + n * block_floats, bounds(acc[p][n]));
         }
-      };
-      if (a.length - block >= kPanel) {
-        run(std::integral_constant<int, kPanel>{});
-      } else {
-        run(std::integral_constant<int, 1>{});
-      }
+      });
     });
   }
 }

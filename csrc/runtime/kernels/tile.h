@@ -75,6 +75,17 @@ struct Bounds {
   }
 };
 
+// Calls run(integral_constant<int, blocks>) with how many blocks of a panel there are, where so many are left.
+template <typename F>
+FRNET_HD void with_blocks(int64_t left, const F& run) {
+  static_assert(kPanel == 2, "a panel is whole or one block");
+  if (left >= kPanel) {
+    run(std::integral_constant<int, kPanel>{});
+  } else {
+    run(std::integral_constant<int, 1>{});
+  }
+}
+
 // Calls run(first, integral_constant<int, pixels>) for tiles of nearly equal size, kPixels at most, that cover [first,
 // last).
 template <int kPixels = kMaxPixels, typename F>

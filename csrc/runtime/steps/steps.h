@@ -29,8 +29,6 @@ class PointwiseStep final : public Step {
   PointwiseStep(const Convolution& conv, const std::vector<Channels>& in, const Channels& out, Activation activation,
                 bool residual);
   void run(const Frame& frame) const override;
-  Size result(const std::vector<Size>& sizes) const override { return sizes[inputs[0]]; }
-  Needs needs(const Kernels&, const std::vector<Size>&) const override { return {}; }
   int64_t macs(const std::vector<Size>& sizes) const override;
 
  private:
@@ -88,8 +86,6 @@ class DepthwiseStep final : public Step {
  public:
   DepthwiseStep(const Depthwise& conv, const Channels& channels, Activation activation);
   void run(const Frame& frame) const override;
-  Size result(const std::vector<Size>& sizes) const override { return sizes[inputs[0]]; }
-  Needs needs(const Kernels&, const std::vector<Size>&) const override { return {}; }
   int64_t macs(const std::vector<Size>& sizes) const override;
 
  private:
@@ -105,7 +101,6 @@ class GateStep final : public Step {
   // row_sums: whether the stage in front has left the sums of its rows.
   GateStep(const SpatialGate* spatial, const ChannelGate* channel, const Channels& channels, bool row_sums);
   void run(const Frame& frame) const override;
-  Size result(const std::vector<Size>& sizes) const override { return sizes[inputs[0]]; }
   Needs needs(const Kernels& kernels, const std::vector<Size>& sizes) const override;
   int64_t macs(const std::vector<Size>& sizes) const override;
 
@@ -132,8 +127,6 @@ class SubsampleStep final : public Step {
   explicit SubsampleStep(const Channels& channels) : channels_(channels) {}
   void run(const Frame& frame) const override;
   Size result(const std::vector<Size>& sizes) const override;
-  Needs needs(const Kernels&, const std::vector<Size>&) const override { return {}; }
-  int64_t macs(const std::vector<Size>&) const override { return 0; }
 
  private:
   Channels channels_;
@@ -144,9 +137,6 @@ class AddDoubledStep final : public Step {
  public:
   explicit AddDoubledStep(const Channels& channels) : channels_(channels) {}
   void run(const Frame& frame) const override;
-  Size result(const std::vector<Size>& sizes) const override { return sizes[inputs[0]]; }
-  Needs needs(const Kernels&, const std::vector<Size>&) const override { return {}; }
-  int64_t macs(const std::vector<Size>&) const override { return 0; }
 
  private:
   Channels channels_;
@@ -157,9 +147,6 @@ class ReluStep final : public Step {
  public:
   explicit ReluStep(const Channels& channels) : channels_(channels) {}
   void run(const Frame& frame) const override;
-  Size result(const std::vector<Size>& sizes) const override { return sizes[inputs[0]]; }
-  Needs needs(const Kernels&, const std::vector<Size>&) const override { return {}; }
-  int64_t macs(const std::vector<Size>&) const override { return 0; }
 
  private:
   Channels channels_;
@@ -171,8 +158,6 @@ class MeanStep final : public Step {
   explicit MeanStep(const Channels& channels) : channels_(channels) {}
   void run(const Frame& frame) const override;
   Size result(const std::vector<Size>&) const override { return {1, 1}; }
-  Needs needs(const Kernels&, const std::vector<Size>&) const override { return {}; }
-  int64_t macs(const std::vector<Size>&) const override { return 0; }
 
  private:
   Channels channels_;
